@@ -1,0 +1,33 @@
+package brokers
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/backplane/leptir/internal/registry"
+)
+
+// Settings is the configuration of one broker: a pointer to a struct in the form that
+// package settings describes, and the way to open what it describes. A Settings that also
+// has a method Validate() error is checked when the configuration is read.
+type Settings interface {
+	// Open connects to the queue. ctx bounds the opening only.
+	Open(ctx context.Context, env Env) (Broker, error)
+}
+
+// Env is what an opened broker gets from its surroundings.
+type Env struct {
+	// Name is the broker's name in the configuration; errors carry it.
+	Name string
+	// Logger gets what the broker has to say by itself. Never nil.
+	Logger *slog.Logger
+}
+
+// Kind is a sort of broker that a host can be configured with, Registry a set of them.
+type (
+	Kind     = registry.Kind[Settings]
+	Registry = registry.Registry[Settings]
+)
+
+// NewRegistry returns a registry of the given kinds; it panics on two of one name.
+func NewRegistry(kinds ...Kind) *Registry { return registry.New(kinds...) }

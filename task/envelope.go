@@ -1,0 +1,100 @@
+package task
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+)
+
+// envelopeVersion is the version that Encode writes. A reader refuses a higher one: a
+// field that it does not know could change what a known one means.
+const envelopeVersion = 1
+
+// envelope is a task as it lies in a queue: JSON, so that producers in any language can
+// write it. Unknown fields are ignored.
+type envelope struct {
+	Version   int             `json:"v"`
+	ID        ID              `json:"id"`
+	Type      string          `json:"type"`
+	Params    json.RawMessage `json:"params,omitempty"`
+	Priority  int             `json:"priority,omitempty"`
+	TimeLimit float64         `json:"time_limit,omitempty"` // seconds; -1: none
+	At        *time.Time      `json:"at,omitempty"`
+	PushedAt  *time.Time      `json:"pushed_at,omitempty"`
+}
+
+// Encode returns the task as today's JSON envelope:
+//
+//	{"v":1, "id":ID, "type":TYPE, "params":{…}, "priority":0, "time_limit":SECONDS,
+//	 "at":RFC3339, "pushed_at":RFC3339}
+//
+// It does not validate the task.
+func Encode(t *Task) ([]byte, error) {
+	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority}
+	switch {
+	case t.TimeLimit == NoTimeLimit:
+		e.TimeLimit = -1
+	default:
+		e.TimeLimit = t.TimeLimit.Seconds()
+	}
+	if !t.At.IsZero() {
+		at := t.At.UTC()
+		e.At = &at
+	}
+	if !t.PushedAt.IsZero() {
+		at := t.PushedAt.UTC()
+		e.PushedAt = &at
+	}
+	b, err := json.Marshal(&e)
+	if err != nil {
+		return nil, fmt.Errorf("encode task %s: %w", t.ID, err)
+	}
+	return b, nil
+}
+
+// Decode reads a task from today's JSON envelope and validates it. The result does not
+// share memory with b.
+func Decode(b []byte) (Task, error) {
+	if len(b) > MaxEnvelopeBytes {
+		return Task{}, fmt.Errorf("decode task: message is %d bytes, at most %d are allowed: %w", len(b), MaxEnvelopeBytes, ErrTooLarge)
+	}
+	var e envelope
+	if err := json.Unmarshal(b, &e); err != nil {
+		return Task{}, fmt.Errorf("decode task: %w", err)
+	}
+	if e.Version < 1 || e.Version > envelopeVersion {
+		return Task{}, fmt.Errorf("decode task: envelope version %d, this leptir reads version %d", e.Version, envelopeVersion)
+	}
+	limit, err := limitFromSeconds(e.TimeLimit)
+	if err != nil {
+		return Task{}, fmt.Errorf("decode task %s: %w", e.ID, err)
+	}
+	t := Task{ID: e.ID, Type: e.Type, Params: e.Params, Priority: e.Priority, TimeLimit: limit}
+	if string(t.Params) == "null" {
+		t.Params = nil
+	}
+	if e.At != nil {
+		t.At = e.At.UTC()
+	}
+	if e.PushedAt != nil {
+		t.PushedAt = e.PushedAt.UTC()
+	}
+	if err := t.Validate(); err != nil {
+		return Task{}, fmt.Errorf("decode task: %w", err)
+	}
+	return t, nil
+}
+
+// limitFromSeconds turns the envelope's seconds into a TimeLimit: 0 the default, -1 none.
+func limitFromSeconds(s float64) (time.Duration, error) {
+	switch {
+	case s == -1:
+		return NoTimeLimit, nil
+	case s < 0 || math.IsNaN(s):
+		return 0, fmt.Errorf("time limit of %v seconds is negative", s)
+	case s > math.MaxInt64/float64(time.Second)/2:
+		return 0, fmt.Errorf("time limit of %v seconds is beyond what can be counted", s)
+	}
+	return time.Duration(s * float64(time.Second)), nil
+}
