@@ -215,10 +215,13 @@ func (x *TaskType) GetRevertible() bool {
 }
 
 type HostMessage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tasks         []*Task                `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
-	Cancel        *Cancel                `protobuf:"bytes,2,opt,name=cancel,proto3" json:"cancel,omitempty"`
-	PushReplies   []*PushReply           `protobuf:"bytes,3,rep,name=push_replies,json=pushReplies,proto3" json:"push_replies,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Tasks       []*Task                `protobuf:"bytes,1,rep,name=tasks,proto3" json:"tasks,omitempty"`
+	Cancel      *Cancel                `protobuf:"bytes,2,opt,name=cancel,proto3" json:"cancel,omitempty"`
+	PushReplies []*PushReply           `protobuf:"bytes,3,rep,name=push_replies,json=pushReplies,proto3" json:"push_replies,omitempty"`
+	// Recall asks for the tasks back that have been sent but not begun. The plugin answers
+	// with one Recalled event that names them, and never begins them.
+	Recall        bool `protobuf:"varint,4,opt,name=recall,proto3" json:"recall,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +275,13 @@ func (x *HostMessage) GetPushReplies() []*PushReply {
 		return x.PushReplies
 	}
 	return nil
+}
+
+func (x *HostMessage) GetRecall() bool {
+	if x != nil {
+		return x.Recall
+	}
+	return false
 }
 
 type Task struct {
@@ -499,6 +509,7 @@ type Event struct {
 	//	*Event_Progress
 	//	*Event_Push
 	//	*Event_Dump
+	//	*Event_Recalled
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -595,6 +606,15 @@ func (x *Event) GetDump() *Dump {
 	return nil
 }
 
+func (x *Event) GetRecalled() *Recalled {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Recalled); ok {
+			return x.Recalled
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -623,6 +643,10 @@ type Event_Dump struct {
 	Dump *Dump `protobuf:"bytes,6,opt,name=dump,proto3,oneof"`
 }
 
+type Event_Recalled struct {
+	Recalled *Recalled `protobuf:"bytes,7,opt,name=recalled,proto3,oneof"`
+}
+
 func (*Event_Result) isEvent_Kind() {}
 
 func (*Event_Log) isEvent_Kind() {}
@@ -634,6 +658,8 @@ func (*Event_Progress) isEvent_Kind() {}
 func (*Event_Push) isEvent_Kind() {}
 
 func (*Event_Dump) isEvent_Kind() {}
+
+func (*Event_Recalled) isEvent_Kind() {}
 
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1220,6 +1246,50 @@ func (x *Dump) GetText() []byte {
 	return nil
 }
 
+type Recalled struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Recalled) Reset() {
+	*x = Recalled{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Recalled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Recalled) ProtoMessage() {}
+
+func (x *Recalled) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Recalled.ProtoReflect.Descriptor instead.
+func (*Recalled) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Recalled) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
 var File_plugin_sdk_proto_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
@@ -1240,11 +1310,12 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\rparams_schema\x18\x03 \x01(\fR\fparamsSchema\x12\x1e\n" +
 	"\n" +
 	"revertible\x18\x04 \x01(\bR\n" +
-	"revertible\"\xad\x01\n" +
+	"revertible\"\xc5\x01\n" +
 	"\vHostMessage\x12,\n" +
 	"\x05tasks\x18\x01 \x03(\v2\x16.leptir.plugin.v1.TaskR\x05tasks\x120\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x18.leptir.plugin.v1.CancelR\x06cancel\x12>\n" +
-	"\fpush_replies\x18\x03 \x03(\v2\x1b.leptir.plugin.v1.PushReplyR\vpushReplies\"\xf0\x01\n" +
+	"\fpush_replies\x18\x03 \x03(\v2\x1b.leptir.plugin.v1.PushReplyR\vpushReplies\x12\x16\n" +
+	"\x06recall\x18\x04 \x01(\bR\x06recall\"\xf0\x01\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
@@ -1262,14 +1333,15 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04dump\x18\x03 \x01(\bR\x04dump\"@\n" +
 	"\rPluginMessage\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.leptir.plugin.v1.EventR\x06events\"\xb5\x02\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.leptir.plugin.v1.EventR\x06events\"\xef\x02\n" +
 	"\x05Event\x122\n" +
 	"\x06result\x18\x01 \x01(\v2\x18.leptir.plugin.v1.ResultH\x00R\x06result\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x15.leptir.plugin.v1.LogH\x00R\x03log\x12/\n" +
 	"\x05state\x18\x03 \x01(\v2\x17.leptir.plugin.v1.StateH\x00R\x05state\x128\n" +
 	"\bprogress\x18\x04 \x01(\v2\x1a.leptir.plugin.v1.ProgressH\x00R\bprogress\x12,\n" +
 	"\x04push\x18\x05 \x01(\v2\x16.leptir.plugin.v1.PushH\x00R\x04push\x12,\n" +
-	"\x04dump\x18\x06 \x01(\v2\x16.leptir.plugin.v1.DumpH\x00R\x04dumpB\x06\n" +
+	"\x04dump\x18\x06 \x01(\v2\x16.leptir.plugin.v1.DumpH\x00R\x04dump\x128\n" +
+	"\brecalled\x18\a \x01(\v2\x1a.leptir.plugin.v1.RecalledH\x00R\brecalledB\x06\n" +
 	"\x04kind\"\xdd\x02\n" +
 	"\x06Result\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
@@ -1318,7 +1390,9 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\"*\n" +
 	"\x04Dump\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\fR\x04text2\xaa\x01\n" +
+	"\x04text\x18\x02 \x01(\fR\x04text\"\x1c\n" +
+	"\bRecalled\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids2\xaa\x01\n" +
 	"\n" +
 	"TaskPlugin\x12Q\n" +
 	"\bDescribe\x12!.leptir.plugin.v1.DescribeRequest\x1a\".leptir.plugin.v1.DescribeResponse\x12I\n" +
@@ -1336,7 +1410,7 @@ func file_plugin_sdk_proto_plugin_proto_rawDescGZIP() []byte {
 	return file_plugin_sdk_proto_plugin_proto_rawDescData
 }
 
-var file_plugin_sdk_proto_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_plugin_sdk_proto_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_plugin_sdk_proto_plugin_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 0: leptir.plugin.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 1: leptir.plugin.v1.DescribeResponse
@@ -1354,6 +1428,7 @@ var file_plugin_sdk_proto_plugin_proto_goTypes = []any{
 	(*Push)(nil),             // 13: leptir.plugin.v1.Push
 	(*PushReply)(nil),        // 14: leptir.plugin.v1.PushReply
 	(*Dump)(nil),             // 15: leptir.plugin.v1.Dump
+	(*Recalled)(nil),         // 16: leptir.plugin.v1.Recalled
 }
 var file_plugin_sdk_proto_plugin_proto_depIdxs = []int32{
 	2,  // 0: leptir.plugin.v1.DescribeResponse.tasks:type_name -> leptir.plugin.v1.TaskType
@@ -1367,19 +1442,20 @@ var file_plugin_sdk_proto_plugin_proto_depIdxs = []int32{
 	12, // 8: leptir.plugin.v1.Event.progress:type_name -> leptir.plugin.v1.Progress
 	13, // 9: leptir.plugin.v1.Event.push:type_name -> leptir.plugin.v1.Push
 	15, // 10: leptir.plugin.v1.Event.dump:type_name -> leptir.plugin.v1.Dump
-	9,  // 11: leptir.plugin.v1.Result.failure:type_name -> leptir.plugin.v1.Failure
-	9,  // 12: leptir.plugin.v1.Result.also:type_name -> leptir.plugin.v1.Failure
-	4,  // 13: leptir.plugin.v1.Result.undo:type_name -> leptir.plugin.v1.Task
-	4,  // 14: leptir.plugin.v1.Push.task:type_name -> leptir.plugin.v1.Task
-	0,  // 15: leptir.plugin.v1.TaskPlugin.Describe:input_type -> leptir.plugin.v1.DescribeRequest
-	3,  // 16: leptir.plugin.v1.TaskPlugin.Run:input_type -> leptir.plugin.v1.HostMessage
-	1,  // 17: leptir.plugin.v1.TaskPlugin.Describe:output_type -> leptir.plugin.v1.DescribeResponse
-	6,  // 18: leptir.plugin.v1.TaskPlugin.Run:output_type -> leptir.plugin.v1.PluginMessage
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	16, // 11: leptir.plugin.v1.Event.recalled:type_name -> leptir.plugin.v1.Recalled
+	9,  // 12: leptir.plugin.v1.Result.failure:type_name -> leptir.plugin.v1.Failure
+	9,  // 13: leptir.plugin.v1.Result.also:type_name -> leptir.plugin.v1.Failure
+	4,  // 14: leptir.plugin.v1.Result.undo:type_name -> leptir.plugin.v1.Task
+	4,  // 15: leptir.plugin.v1.Push.task:type_name -> leptir.plugin.v1.Task
+	0,  // 16: leptir.plugin.v1.TaskPlugin.Describe:input_type -> leptir.plugin.v1.DescribeRequest
+	3,  // 17: leptir.plugin.v1.TaskPlugin.Run:input_type -> leptir.plugin.v1.HostMessage
+	1,  // 18: leptir.plugin.v1.TaskPlugin.Describe:output_type -> leptir.plugin.v1.DescribeResponse
+	6,  // 19: leptir.plugin.v1.TaskPlugin.Run:output_type -> leptir.plugin.v1.PluginMessage
+	18, // [18:20] is the sub-list for method output_type
+	16, // [16:18] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_plugin_sdk_proto_plugin_proto_init() }
@@ -1394,6 +1470,7 @@ func file_plugin_sdk_proto_plugin_proto_init() {
 		(*Event_Progress)(nil),
 		(*Event_Push)(nil),
 		(*Event_Dump)(nil),
+		(*Event_Recalled)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1401,7 +1478,7 @@ func file_plugin_sdk_proto_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_sdk_proto_plugin_proto_rawDesc), len(file_plugin_sdk_proto_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
