@@ -143,7 +143,8 @@ type Stats struct {
 // Waiter is a Broker that tells of new work by itself, so that an idle host need not
 // poll.
 type Waiter interface {
-	// Wait returns nil when a task may have become due since the call began, and ctx's
+	// Wait returns nil when a task is due or may have become due since the call began (a
+	// push between an empty Lease and the call to Wait must not be slept over), and ctx's
 	// error when ctx ends first. It may return early for no reason. A push by another
 	// process wakes it too.
 	Wait(ctx context.Context) error

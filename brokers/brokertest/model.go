@@ -1,0 +1,364 @@
+package brokertest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/task"
+)
+
+var modelCases = []testCase{
+	{"random operations", func(e *env) {
+		steps, slow := 600, 60
+		if e.q.Advance == nil {
+			slow = 4 // operations in which time must pass
+		}
+		seed := uint64(time.Now().UnixNano())
+		if s := os.Getenv("BROKERTEST_SEED"); s != "" {
+			var err error
+			seed, err = strconv.ParseUint(s, 10, 64)
+			require.NoError(e.T, err, "BROKERTEST_SEED")
+		}
+		e.Logf("seed %d; BROKERTEST_SEED=%d repeats it", seed, seed)
+		m := &model{env: e, rng: rand.New(rand.NewPCG(seed, 0)), b: e.open(), tasks: map[task.ID]*modelTask{}}
+		defer func() {
+			if e.Failed() {
+				e.Logf("the operations were:\n%s", strings.Join(m.log, "\n"))
+			}
+		}()
+		for range steps {
+			m.step(&slow)
+		}
+		m.finish()
+	}},
+}
+
+// model is what a broker should hold, in the plainest way: a list of tasks.
+type model struct {
+	*env
+	rng   *rand.Rand
+	b     brokers.Broker
+	tasks map[task.ID]*modelTask
+	log   []string
+}
+
+type modelTask struct {
+	task     task.Task
+	state    brokers.State
+	due      time.Time
+	delivery brokers.Delivery
+	attempt  int // of the next delivery
+	sequence int
+	lost     int
+	certain  bool // no lease was lost since this attempt began
+}
+
+func (m *model) note(format string, a ...any) { m.log = append(m.log, fmt.Sprintf(format, a...)) }
+
+// in returns the tasks in a state, by due time.
+func (m *model) in(s brokers.State) []*modelTask {
+	var out []*modelTask
+	for _, t := range m.tasks {
+		if t.state == s {
+			out = append(out, t)
+		}
+	}
+	slices.SortFunc(out, func(a, b *modelTask) int {
+		if c := a.due.Compare(b.due); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.task.ID), string(b.task.ID))
+	})
+	return out
+}
+
+func (m *model) step(slow *int) {
+	switch n := m.rng.IntN(100); {
+	case n < 25:
+		m.push()
+	case n < 55:
+		m.lease()
+	case n < 63:
+		m.extend()
+	case n < 90:
+		m.settle()
+	case n < 94:
+		m.pushAgain()
+	case n < 96:
+		m.count()
+	case *slow > 0:
+		*slow--
+		if n < 98 {
+			m.expire()
+		} else {
+			m.scheduleAndPass()
+		}
+	}
+}
+
+func (m *model) push() {
+	var ts []task.Task
+	for range m.rng.IntN(8) {
+		t := m.task()
+		mt := &modelTask{state: brokers.StateReady, attempt: 1, certain: true}
+		switch m.rng.IntN(4) {
+		case 0:
+			t.At = m.q.Now().UTC().Truncate(time.Millisecond).Add(time.Hour)
+			mt.state = brokers.StateScheduled
+		case 1: // between others
+			t.At = t.PushedAt.Add(-time.Duration(m.rng.IntN(10_000)) * time.Second)
+		}
+		mt.task, mt.due = t, t.Due()
+		m.tasks[t.ID] = mt
+		ts = append(ts, t)
+	}
+	m.note("push %d", len(ts))
+	require.NoError(m.T, m.b.Push(m.ctx(), ts))
+}
+
+// pushAgain pushes ids that are there already.
+func (m *model) pushAgain() {
+	var ts []task.Task
+	for _, t := range m.tasks {
+		if m.rng.IntN(4) == 0 {
+			ts = append(ts, t.task)
+		}
+	}
+	m.note("push again %d", len(ts))
+	require.NoError(m.T, m.b.Push(m.ctx(), ts))
+}
+
+func (m *model) lease() {
+	ready := m.in(brokers.StateReady)
+	max := m.rng.IntN(12)
+	ds, err := m.b.Lease(m.ctx(), max, long)
+	require.NoError(m.T, err)
+	m.note("lease %d of %d: got %d", max, len(ready), len(ds))
+	require.LessOrEqual(m.T, len(ds), max)
+	if max > 0 && len(ready) > 0 && !m.h.BestEffortOrder {
+		require.NotEmpty(m.T, ds, "%d tasks are due", len(ready))
+	}
+	m.took(ready, ds)
+}
+
+// took checks deliveries against the ready tasks and notes them as leased.
+func (m *model) took(ready []*modelTask, ds []brokers.Delivery) {
+	for i, d := range ds {
+		t := m.tasks[d.Task.ID]
+		require.NotNil(m.T, t, "task %s is not in the queue", d.Task.ID)
+		require.Equal(m.T, brokers.StateReady, t.state, "task %s was leased", d.Task.ID)
+		if !m.h.BestEffortOrder {
+			require.True(m.T, ready[i].due.Equal(t.due), "delivery %d is due %v, but one due %v was there", i, t.due, ready[i].due)
+		}
+		t.sequence++
+		require.Equal(m.T, t.sequence, d.Sequence, "sequence of %s", d.Task.ID)
+		require.Equal(m.T, t.attempt, d.Attempt, "attempt of %s", d.Task.ID)
+		require.Equal(m.T, t.lost, d.Lost, "losses of %s", d.Task.ID)
+		if !t.certain {
+			require.True(m.T, d.Repeated, "%s was lost in this attempt", d.Task.ID)
+		} else if t.lost == 0 {
+			require.Equal(m.T, m.h.AlwaysRepeated, d.Repeated)
+		}
+		m.sameTask(t.task, d.Task)
+		t.state, t.delivery = brokers.StateLeased, d
+	}
+}
+
+// some returns a random part of the leased tasks, in random order.
+func (m *model) some() []*modelTask {
+	leased := m.in(brokers.StateLeased)
+	m.rng.Shuffle(len(leased), func(i, j int) { leased[i], leased[j] = leased[j], leased[i] })
+	return leased[:m.rng.IntN(len(leased)+1)]
+}
+
+func (m *model) extend() {
+	var ds []brokers.Delivery
+	var wantLost []task.ID
+	for _, t := range m.some() {
+		ds = append(ds, t.delivery)
+	}
+	if len(ds) > 0 && m.rng.IntN(3) == 0 {
+		ds[0].Token += "x"
+		wantLost = append(wantLost, ds[0].Task.ID)
+	}
+	lost, err := m.b.Extend(m.ctx(), long, ds)
+	m.note("extend %d: lost %d", len(ds), len(lost))
+	require.NoError(m.T, err)
+	require.ElementsMatch(m.T, wantLost, lost)
+}
+
+func (m *model) settle() {
+	var ss []brokers.Settlement
+	var wantLost []task.ID
+	for _, t := range m.some() {
+		s := brokers.Settlement{ID: t.task.ID, Token: t.delivery.Token, Verdict: brokers.Done, Reason: "model"}
+		switch n := m.rng.IntN(10); {
+		case n == 0: // an old or forged token
+			s.Token += "x"
+			wantLost = append(wantLost, s.ID)
+			ss = append(ss, s)
+			continue
+		case n < 3:
+			s.Verdict = brokers.Release
+		case n < 4:
+			s.Verdict, s.At = brokers.Release, m.later()
+		case n < 6:
+			s.Verdict, s.At = brokers.Retry, m.task().PushedAt // a past time of its own
+		case n < 7:
+			s.Verdict, s.At = brokers.Retry, m.later()
+		case n < 8:
+			s.Verdict = brokers.Bury
+		}
+		m.apply(t, s)
+		ss = append(ss, s)
+	}
+	lost, err := m.b.Settle(m.ctx(), ss)
+	m.note("settle %v: lost %d", verdicts(ss), len(lost))
+	require.NoError(m.T, err)
+	require.ElementsMatch(m.T, wantLost, lost)
+}
+
+func (m *model) later() time.Time {
+	return m.q.Now().UTC().Truncate(time.Millisecond).Add(time.Hour + time.Duration(m.rng.IntN(1000))*time.Second)
+}
+
+// apply does to the model what the settlement should do to the broker.
+func (m *model) apply(t *modelTask, s brokers.Settlement) {
+	switch s.Verdict {
+	case brokers.Done:
+		delete(m.tasks, t.task.ID)
+		return
+	case brokers.Bury:
+		t.state = brokers.StateDead
+		return
+	case brokers.Retry:
+		t.attempt++
+		t.certain = true
+	}
+	if !s.At.IsZero() {
+		t.due = s.At
+	}
+	t.state = brokers.StateReady
+	if t.due.After(m.q.Now()) {
+		t.state = brokers.StateScheduled
+	}
+}
+
+// expire lets some leases end by themselves; half of the time the host is gone as well.
+func (m *model) expire() {
+	gone := m.rng.IntN(2) == 0
+	leased := m.some()
+	if gone {
+		leased = m.in(brokers.StateLeased)
+	}
+	m.note("expire %d, reopen %v", len(leased), gone)
+	var ds []brokers.Delivery
+	for _, t := range leased {
+		ds = append(ds, t.delivery)
+	}
+	if !gone { // the others must outlive the passing of time
+		_, err := m.b.Extend(m.ctx(), time.Hour, m.deliveries())
+		require.NoError(m.T, err)
+	}
+	lost, err := m.b.Extend(m.ctx(), m.h.Unit, ds)
+	require.NoError(m.T, err)
+	require.Empty(m.T, lost)
+	if gone {
+		require.NoError(m.T, m.b.Close())
+	}
+	m.pass(m.h.Unit)
+	if gone {
+		m.b = m.open()
+	}
+	for _, t := range leased {
+		t.state, t.certain = brokers.StateReady, false
+		t.lost++
+	}
+}
+
+func (m *model) deliveries() []brokers.Delivery {
+	var ds []brokers.Delivery
+	for _, t := range m.in(brokers.StateLeased) {
+		ds = append(ds, t.delivery)
+	}
+	return ds
+}
+
+// scheduleAndPass pushes tasks for soon, looks that they are not there yet, and waits.
+func (m *model) scheduleAndPass() {
+	m.note("schedule and let time pass")
+	lost, err := m.b.Extend(m.ctx(), time.Hour, m.deliveries())
+	require.NoError(m.T, err)
+	require.Empty(m.T, lost)
+	t := m.pushAt(m.b, m.q.Now().Add(4*m.h.Unit))
+	mt := &modelTask{task: t, due: t.At, state: brokers.StateScheduled, attempt: 1, certain: true}
+	m.tasks[t.ID] = mt
+	m.lease()
+	m.pass(4 * m.h.Unit)
+	mt.state = brokers.StateReady
+}
+
+// count compares the counts.
+func (m *model) count() {
+	got, err := m.b.Stats(m.ctx())
+	require.NoError(m.T, err)
+	want := brokers.Stats{
+		Ready: int64(len(m.in(brokers.StateReady))), Scheduled: int64(len(m.in(brokers.StateScheduled))),
+		Leased: int64(len(m.in(brokers.StateLeased))), Dead: int64(len(m.in(brokers.StateDead))),
+	}
+	parked := got.Parked
+	got.Parked = 0
+	m.note("count %+v", want)
+	require.LessOrEqual(m.T, parked, want.Scheduled)
+	if got != want {
+		m.stats(m.b, brokers.Stats{Ready: want.Ready, Scheduled: want.Scheduled, Leased: want.Leased, Dead: want.Dead, Parked: parked})
+	}
+}
+
+// finish settles all that is left, so that whatever was lost or doubled shows.
+func (m *model) finish() {
+	m.note("finish")
+	if leased := m.deliveries(); len(leased) > 0 {
+		m.env.settle(m.b, brokers.Done, leased...)
+		for _, d := range leased {
+			delete(m.tasks, d.Task.ID)
+		}
+	}
+	ready := m.in(brokers.StateReady)
+	ds := m.env.lease(m.b, len(ready), long)
+	m.took(ready, ds)
+	m.env.settle(m.b, brokers.Done, ds...)
+	m.leaseNone(m.b)
+	for _, d := range ds {
+		delete(m.tasks, d.Task.ID)
+	}
+	m.count()
+	if i, ok := m.b.(brokers.Inspector); ok {
+		for _, s := range []brokers.State{brokers.StateScheduled, brokers.StateDead} {
+			var want []task.ID
+			for _, t := range m.in(s) {
+				want = append(want, t.task.ID)
+			}
+			require.ElementsMatch(m.T, want, m.list(i, s, 17))
+		}
+	}
+}
+
+func verdicts(ss []brokers.Settlement) []string {
+	out := make([]string, len(ss))
+	for i, s := range ss {
+		out[i] = s.Verdict.String()
+		if !s.At.IsZero() {
+			out[i] += " at"
+		}
+	}
+	return out
+}
