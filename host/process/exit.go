@@ -1,0 +1,102 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Reason says why a plugin process ended, or never came to life: a closed set, the same
+// in records, reports, metrics and logs.
+type Reason string
+
+// The reasons.
+const (
+	ReasonTimeout   Reason = "timeout"     // killed at a task's time limit
+	ReasonMemory    Reason = "memory"      // killed at, or died of, its memory limit
+	ReasonSignal    Reason = "signal"      // died of a signal that leptir did not send
+	ReasonExit      Reason = "exit code"   // ended by itself, with any code
+	ReasonHandshake Reason = "handshake"   // never got as far as serving
+	ReasonProtocol  Reason = "protocol"    // broke the rules of the stream; killed
+	ReasonLost      Reason = "lost stream" // lives, but its connection is gone; killed
+	ReasonShutdown  Reason = "host shutdown"
+	ReasonCancelled Reason = "cancelled" // killed because its task was cancelled
+	ReasonLease     Reason = "lost lease"
+	ReasonRetired   Reason = "retired" // ended by the host between tasks: recycled or replaced
+)
+
+// Exit is the end of a process.
+type Exit struct {
+	Reason Reason
+	Code   int            // exit code; -1 where a signal ended it
+	Signal syscall.Signal // 0 where it exited
+	// Detail is what is known beyond the reason, for people; often empty.
+	Detail string
+	// At is when it was reaped; UserTime, SystemTime and PeakMemory (bytes, resident) are
+	// the kernel's account of it and of the children that it waited for.
+	At         time.Time
+	UserTime   time.Duration
+	SystemTime time.Duration
+	PeakMemory int64
+	// Output holds the last lines that it wrote to stderr or stdout, oldest first.
+	Output []string
+}
+
+// String says in a few words how the process ended, for messages.
+func (e Exit) String() string {
+	var s string
+	switch {
+	case e.Reason == ReasonSignal:
+		s = "process died of " + SignalName(e.Signal)
+	case e.Reason == ReasonExit:
+		s = fmt.Sprintf("process exited with code %d", e.Code)
+	case e.Reason == ReasonTimeout:
+		s = "process killed at the time limit"
+	case e.Reason == ReasonMemory:
+		s = "process exceeded its memory limit"
+	default:
+		s = "process ended: " + string(e.Reason)
+	}
+	if e.Detail != "" {
+		s += " (" + e.Detail + ")"
+	}
+	return s
+}
+
+// SignalName returns a signal's usual name, for example SIGSEGV.
+func SignalName(s syscall.Signal) string {
+	if n := unix.SignalName(s); n != "" {
+		return n
+	}
+	return fmt.Sprintf("signal %d", int(s))
+}
+
+// exitOf reads the kernel's account of an ended process. intended is the reason for which
+// leptir killed it, or "".
+func exitOf(st *os.ProcessState, intended Reason, detail string, now time.Time) Exit {
+	e := Exit{Reason: intended, Detail: detail, At: now, Code: -1}
+	if st == nil {
+		e.Reason = ReasonLost
+		return e
+	}
+	e.UserTime, e.SystemTime = st.UserTime(), st.SystemTime()
+	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
+		e.PeakMemory = ru.Maxrss << 10 // Linux counts in KiB
+	}
+	ws, _ := st.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		e.Signal = ws.Signal()
+	} else {
+		e.Code = ws.ExitStatus()
+	}
+	if e.Reason == "" {
+		e.Reason = ReasonExit
+		if ws.Signaled() {
+			e.Reason = ReasonSignal
+		}
+	}
+	return e
+}

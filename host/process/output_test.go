@@ -1,0 +1,110 @@
+package process
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseHandshake(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, parseHandshake("1|1|unix|/tmp/x|grpc|\n"))
+	for _, no := range []string{"", "hello", "1|2", "a|b|c|d|e", "1|1|smtp|x|grpc"} {
+		require.ErrorIs(t, parseHandshake(no), errNoHandshake, no)
+	}
+	for _, bad := range []string{"1|2|unix|/tmp/x|grpc|", "2|1|unix|/tmp/x|grpc|", "1|1|tcp|127.0.0.1:4|grpc|", "1|1|unix|/tmp/x|netrpc", "1|1|unix|/tmp/x"} {
+		err := parseHandshake(bad)
+		require.Error(t, err, bad)
+		require.NotErrorIs(t, err, errNoHandshake, bad)
+	}
+}
+
+func FuzzFilterStdout(f *testing.F) {
+	f.Add([]byte("hello\n1|1|unix|/tmp/x|grpc|\nbye"))
+	f.Add([]byte("1|1|tcp|x|grpc|\n"))
+	f.Add(bytes.Repeat([]byte("x"), 40<<10))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		sink := make(chan Line, 1<<16)
+		out := newOutput("p", func() int { return 1 }, sink)
+		r, w := io.Pipe()
+		got := make(chan []byte)
+		go func() {
+			b, _ := io.ReadAll(r)
+			got <- b
+		}()
+		lw := out.writer("stdout")
+		filterStdout(bytes.NewReader(in), w, lw, func(error) {})
+		lw.flush()
+		if line := <-got; len(line) > 0 {
+			require.NoError(t, parseHandshake(string(line)), "only a handshake passes")
+			require.Equal(t, 1, bytes.Count(line, []byte("\n")), "only one line passes")
+		}
+	})
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("one\ntwo\r\n\nthree"), 2)
+	f.Add(bytes.Repeat([]byte{0xff}, 3*maxLine), 1000)
+	f.Add([]byte(strings.Repeat("\n", 100)), 1)
+	f.Fuzz(func(t *testing.T, in []byte, chunk int) {
+		sink := make(chan Line, 1<<16)
+		o := newOutput("p", func() int { return 1 }, sink)
+		w := o.writer("stderr")
+		step := max(1, chunk%4096)
+		for i := 0; i < len(in); i += step {
+			n, err := w.Write(in[i:min(i+step, len(in))])
+			require.NoError(t, err)
+			require.Equal(t, min(i+step, len(in))-i, n)
+		}
+		w.flush()
+		close(sink)
+		for l := range sink {
+			require.True(t, utf8.ValidString(l.Text))
+			require.NotContains(t, l.Text, "\n")
+			require.Less(t, len(l.Text), 3*maxLine+100)
+		}
+		require.LessOrEqual(t, len(o.lastLines()), tailLines)
+	})
+}
+
+func TestLastLinesAreTheLast(t *testing.T) {
+	t.Parallel()
+	sink := make(chan Line, 10) // too small: lines are dropped, the tail is not
+	o := newOutput("p", func() int { return 1 }, sink)
+	w := o.writer("stderr")
+	for i := range 100 {
+		_, _ = io.WriteString(w, strings.Repeat("a", i)+"\n")
+	}
+	tail := o.lastLines()
+	require.Len(t, tail, tailLines)
+	require.Len(t, tail[0], 60)
+	require.Len(t, tail[tailLines-1], 99)
+}
+
+func TestFloodIsCounted(t *testing.T) {
+	t.Parallel()
+	sink := make(chan Line, 1<<16)
+	o := newOutput("p", func() int { return 1 }, sink)
+	w := o.writer("stderr")
+	line := strings.Repeat("a", 1023) + "\n"
+	for range 5000 { // 5 MiB at once, of which a burst passes
+		_, _ = io.WriteString(w, line)
+	}
+	o.mu.Lock()
+	require.Positive(t, o.dropped)
+	o.tokens = outputBurst // as after a quiet second
+	o.mu.Unlock()
+	_, _ = io.WriteString(w, "after\n")
+	close(sink)
+	var lines []string
+	for l := range sink {
+		lines = append(lines, l.Text)
+	}
+	require.Less(t, len(lines), 2500)
+	require.Contains(t, lines[len(lines)-2], "lines dropped")
+	require.Equal(t, "after", lines[len(lines)-1])
+}

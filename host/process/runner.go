@@ -1,0 +1,384 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-plugin/runner"
+	"golang.org/x/sys/unix"
+
+	"github.com/backplane/leptir/internal/protocol"
+)
+
+// pipeGrace is how long the pipes of a dead process are still read: for its last lines,
+// and no longer, since a grandchild that has escaped may hold them open for ever.
+const pipeGrace = 100 * time.Millisecond
+
+// groupRunner runs one plugin process in a process group of its own and is the only one
+// that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
+// handshake line of stdout and nothing of stderr: go-plugin's readers block on long lines
+// and panic on hostile ones.
+type groupRunner struct {
+	cmd       *exec.Cmd
+	dir       string // private folder, removed when the process is gone
+	socketDir string // folder below dir in which the plugin's socket must lie
+	address   string // the plugin's socket, once the handshake has told it
+	out       *output
+
+	stdout, stderr, lifeline *os.File
+	hsRead                   *io.PipeReader
+	hsWrite                  *io.PipeWriter
+	mark                     *mark
+
+	procID atomic.Int64 // the pid; 0 before the start
+
+	mu       sync.Mutex
+	begun    bool // Start has been called
+	started  bool
+	reaped   bool   // the pid may belong to somebody else from now on
+	intended Reason // why the first kill was sent
+	detail   string
+	refused  error // a handshake that could not be accepted
+
+	done     chan struct{} // closed once the process is reaped and its group gone
+	drained  chan struct{} // closed once its pipes are read, too
+	exit     Exit
+	progress Progress
+}
+
+var _ runner.Runner = (*groupRunner)(nil)
+
+func newGroupRunner(path string, args []string) *groupRunner {
+	r := &groupRunner{done: make(chan struct{}), drained: make(chan struct{})}
+	r.hsRead, r.hsWrite = io.Pipe()
+	r.cmd = exec.Command(path, args...)
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return r
+}
+
+// Start starts the process. The context is not needed: nothing here waits for the plugin.
+func (r *groupRunner) Start(context.Context) (err error) {
+	r.mu.Lock()
+	r.begun = true
+	r.mu.Unlock()
+	var files []*os.File
+	defer func() {
+		if err != nil {
+			for _, f := range files {
+				f.Close()
+			}
+			if r.mark != nil {
+				r.mark.close()
+			}
+			r.nothingStarted()
+		}
+	}()
+	pipe := func() (rd, wr *os.File) {
+		if err == nil {
+			if rd, wr, err = os.Pipe(); err == nil {
+				files = append(files, rd, wr)
+			}
+		}
+		return rd, wr
+	}
+	inR, inW := pipe()
+	outR, outW := pipe()
+	errR, errW := pipe()
+	if err != nil {
+		return fmt.Errorf("make pipes: %w", err)
+	}
+	if r.mark, err = newMark(); err != nil {
+		return err
+	}
+	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = inR, outW, errW
+	r.cmd.ExtraFiles = []*os.File{r.mark.file}
+	r.cmd.Env = append(r.cmd.Env, protocol.EnvMarkFD+"=3")
+	onSpawner(func() { err = r.cmd.Start() })
+	if errors.Is(err, syscall.ETXTBSY) {
+		// Another thread's fork held the file open for writing for a moment
+		// (golang/go#22315); it has gone by its exec.
+		time.Sleep(10 * time.Millisecond)
+		r.cmd = cloneCmd(r.cmd)
+		onSpawner(func() { err = r.cmd.Start() })
+	}
+	if err != nil {
+		return err
+	}
+	inR.Close()
+	outW.Close()
+	errW.Close()
+	r.stdout, r.stderr, r.lifeline = outR, errR, inW
+
+	r.procID.Store(int64(r.cmd.Process.Pid))
+	r.mu.Lock()
+	r.started = true
+	killed := r.intended != ""
+	r.mu.Unlock()
+	if killed {
+		r.signalGroup(syscall.SIGKILL)
+	}
+
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		w := r.out.writer("stdout")
+		filterStdout(r.stdout, r.hsWrite, w, r.refuse)
+		w.flush()
+	})
+	readers.Go(func() {
+		w := r.out.writer("stderr")
+		_, _ = io.Copy(w, r.stderr)
+		w.flush()
+	})
+	go r.reap(&readers)
+	return nil
+}
+
+// nothingStarted ends a runner whose process has never come to be.
+func (r *groupRunner) nothingStarted() {
+	_ = r.hsWrite.Close()
+	_ = os.RemoveAll(r.dir)
+	close(r.drained)
+	close(r.done)
+}
+
+// abandon ends a runner that go-plugin has failed to call Start on; else it does nothing.
+func (r *groupRunner) abandon() {
+	r.mu.Lock()
+	begun := r.begun
+	r.begun = true
+	r.mu.Unlock()
+	if !begun {
+		r.nothingStarted()
+	}
+}
+
+func cloneCmd(c *exec.Cmd) *exec.Cmd {
+	return &exec.Cmd{Path: c.Path, Args: c.Args, Env: c.Env, Dir: c.Dir, Stdin: c.Stdin, Stdout: c.Stdout,
+		Stderr: c.Stderr, ExtraFiles: c.ExtraFiles, SysProcAttr: c.SysProcAttr}
+}
+
+// reap waits for the process, kills what is left of its group, and closes everything that
+// belonged to it.
+func (r *groupRunner) reap(readers *sync.WaitGroup) {
+	pid := r.cmd.Process.Pid
+	// Wait without reaping first: as long as the dead leader is not reaped its pid, and so
+	// the group's id, cannot go to somebody else.
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	r.mu.Lock()
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	r.reaped = true
+	r.mu.Unlock()
+	_ = r.cmd.Wait() // stdio are files: whoever holds them, this returns
+
+	readersDone := make(chan struct{})
+	go func() {
+		readers.Wait()
+		close(readersDone)
+	}()
+	grace := time.NewTimer(pipeGrace)
+	defer grace.Stop()
+	finished := false
+	// A crash's last lines belong into its exit, and mostly are there within microseconds.
+	select {
+	case <-readersDone:
+		finished = true
+	case <-time.After(pipeGrace / 5):
+	}
+
+	output := r.out.lastLines()
+	r.mu.Lock()
+	r.exit = exitOf(r.cmd.ProcessState, r.intended, r.detail, time.Now())
+	r.exit.Output = output
+	r.progress = r.mark.read()
+	r.mark.close()
+	r.mu.Unlock()
+	close(r.done)
+
+	if !finished {
+		select {
+		case <-readersDone:
+		case <-grace.C:
+		}
+	}
+	r.stdout.Close()
+	r.stderr.Close()
+	r.lifeline.Close()
+	_ = r.hsWrite.Close()
+	<-readersDone
+	_ = os.RemoveAll(r.dir)
+	close(r.drained)
+}
+
+// intend says for which reason the process is about to end by itself.
+func (r *groupRunner) intend(reason Reason) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.intended == "" && !r.reaped {
+		r.intended = reason
+	}
+}
+
+func (r *groupRunner) wasStarted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.started
+}
+
+// kill ends the process and its group at once. The first reason given is the one that its
+// exit tells. It does not wait.
+func (r *groupRunner) kill(reason Reason, detail string) {
+	r.mu.Lock()
+	if r.intended == "" && !r.reaped {
+		r.intended, r.detail = reason, detail
+	}
+	r.mu.Unlock()
+	r.signalGroup(syscall.SIGKILL)
+}
+
+func (r *groupRunner) signalGroup(sig syscall.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.started && !r.reaped {
+		_ = syscall.Kill(-r.cmd.Process.Pid, sig)
+	}
+}
+
+func (r *groupRunner) refuse(err error) {
+	r.mu.Lock()
+	if r.refused == nil {
+		r.refused = err
+	}
+	r.mu.Unlock()
+	r.kill(ReasonHandshake, err.Error())
+}
+
+func (r *groupRunner) refusal() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.refused
+}
+
+// currentProgress reads the mark, also of a process that has died.
+func (r *groupRunner) currentProgress() Progress {
+	select {
+	case <-r.done:
+		return r.progress
+	default:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.progress
+	default:
+		if r.exit.Reason != "" { // read and closed, done is about to be
+			return r.progress
+		}
+		return r.mark.read()
+	}
+}
+
+func (r *groupRunner) pid() int { return int(r.procID.Load()) }
+
+// Wait implements runner.Runner.
+func (r *groupRunner) Wait(context.Context) error {
+	<-r.done
+	return nil
+}
+
+// Kill implements runner.Runner; go-plugin calls it when a start has failed. Mostly the
+// process has just died then, and its own end tells more than a kill.
+func (r *groupRunner) Kill(context.Context) error {
+	select {
+	case <-r.done:
+	case <-time.After(pipeGrace):
+	}
+	r.kill(ReasonHandshake, "")
+	return nil
+}
+
+// Stdout implements runner.Runner: it yields the handshake line, then ends.
+func (r *groupRunner) Stdout() io.ReadCloser { return r.hsRead }
+
+// Stderr implements runner.Runner: it is empty, stderr is read here.
+func (r *groupRunner) Stderr() io.ReadCloser { return io.NopCloser(eof{}) }
+
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Name implements runner.Runner.
+func (r *groupRunner) Name() string { return r.cmd.Path }
+
+// ID implements runner.Runner.
+func (r *groupRunner) ID() string {
+	if pid := r.pid(); pid != 0 {
+		return strconv.Itoa(pid)
+	}
+	return ""
+}
+
+// Diagnose implements runner.Runner.
+func (r *groupRunner) Diagnose(context.Context) string { return "" }
+
+// PluginToHost implements runner.Runner. It refuses every address but a socket in the
+// process's own folder.
+func (r *groupRunner) PluginToHost(network, address string) (string, string, error) {
+	if network != "unix" || filepath.Dir(filepath.Clean(address)) != r.socketDir {
+		err := fmt.Errorf("its address %s %q is not a socket in its PLUGIN_UNIX_SOCKET_DIR", network, address)
+		r.refuse(err)
+		return "", "", err
+	}
+	r.address = address
+	return network, address, nil
+}
+
+// HostToPlugin implements runner.Runner.
+func (r *groupRunner) HostToPlugin(network, address string) (string, string, error) {
+	return network, address, nil
+}
+
+// dial connects to the plugin's socket and checks that the process behind it belongs to
+// this process's group: the path comes from the plugin and could be a link to another's.
+func (r *groupRunner) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", r.address)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	var cred *unix.Ucred
+	var cerr error
+	if err := raw.Control(func(fd uintptr) { cred, cerr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		cerr = err
+	}
+	if cerr == nil {
+		var pgid int
+		if pgid, cerr = unix.Getpgid(int(cred.Pid)); cerr == nil && pgid != r.pid() {
+			cerr = fmt.Errorf("process %d answers there, which is not of this plugin's process group", cred.Pid)
+		}
+	}
+	if cerr != nil {
+		conn.Close()
+		cerr = fmt.Errorf("its socket: %w", cerr)
+		r.refuse(cerr)
+		return nil, cerr
+	}
+	return conn, nil
+}
