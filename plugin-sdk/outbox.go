@@ -1,0 +1,233 @@
+package sdk
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/backplane/leptir/internal/pluginpb"
+)
+
+const (
+	// maxBatchBytes is how many bytes of events, about, go into one message.
+	maxBatchBytes = 1 << 20
+	// fullBytes of waiting events hold up the start of the next task.
+	fullBytes = 8 << 20
+)
+
+// outbox holds the events that wait to be sent to the host, in the order of their making.
+// One goroutine sends them, each time all that has gathered: no event waits for another.
+type outbox struct {
+	pushes pushes
+
+	mu       sync.Mutex
+	more     sync.Cond // the sender waits for events
+	less     sync.Cond // the executor waits for room
+	waiting  []*pluginpb.Event
+	sizes    []int // of the waiting events, about, in bytes
+	spare    []*pluginpb.Event
+	bytes    int // of all that wait
+	logBytes int // of the log lines among them
+	first    int // the number of waiting[0], counted over the outbox's life
+	closed   bool
+	broken   bool // nobody reads any more: drop everything
+
+	dropped   int    // log lines since the last that was taken
+	droppedOf string // the task whose lines they are
+}
+
+func newOutbox() *outbox {
+	o := &outbox{}
+	o.more.L, o.less.L = &o.mu, &o.mu
+	return o
+}
+
+// put adds an event of about size bytes. It never blocks.
+func (o *outbox) put(e *pluginpb.Event, size int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tellDropped()
+	o.add(e, size)
+}
+
+// add appends with the lock held.
+func (o *outbox) add(e *pluginpb.Event, size int) {
+	if o.broken || o.closed {
+		return
+	}
+	o.waiting = append(o.waiting, e)
+	o.sizes = append(o.sizes, size)
+	o.bytes += size
+	if len(o.waiting) == 1 {
+		o.more.Signal()
+	}
+}
+
+// putLog adds a log line if there is room, else counts it.
+func (o *outbox) putLog(l *pluginpb.Log) {
+	size := logSize(l)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.logBytes+size > MaxWaitingLogBytes {
+		if o.droppedOf != l.Id {
+			o.tellDropped()
+		}
+		o.dropped++
+		o.droppedOf = l.Id
+		return
+	}
+	o.tellDropped()
+	o.addLog(l, size)
+}
+
+func (o *outbox) addLog(l *pluginpb.Log, size int) {
+	o.logBytes += size
+	o.add(&pluginpb.Event{Kind: &pluginpb.Event_Log{Log: l}}, size)
+}
+
+// tellDropped adds the line that says how many are missing at this place.
+func (o *outbox) tellDropped() {
+	if o.dropped == 0 {
+		return
+	}
+	l := &pluginpb.Log{
+		Id: o.droppedOf, Time: time.Now().UnixNano(), Level: int32(levelWarning),
+		Message: fmt.Sprintf("%d log lines dropped: written faster than the host could read", o.dropped),
+	}
+	o.dropped, o.droppedOf = 0, ""
+	o.addLog(l, logSize(l))
+}
+
+func logSize(l *pluginpb.Log) int { return 64 + len(l.Id) + len(l.Message) + len(l.Attrs) }
+
+// putProgress adds a progress event, in the place of last if that is still the newest
+// event of all, and returns the event.
+func (o *outbox) putProgress(last *pluginpb.Event, p *pluginpb.Progress) *pluginpb.Event {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if n := len(o.waiting); last != nil && n > 0 && o.waiting[n-1] == last {
+		last.Kind = &pluginpb.Event_Progress{Progress: p}
+		return last
+	}
+	o.tellDropped()
+	e := &pluginpb.Event{Kind: &pluginpb.Event_Progress{Progress: p}}
+	o.add(e, 64+len(p.Id)+len(p.Text))
+	return e
+}
+
+// waitForRoom blocks while more than fullBytes wait.
+func (o *outbox) waitForRoom() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.bytes > fullBytes && !o.broken {
+		o.less.Wait()
+	}
+}
+
+// close says that no event follows; the sender ends when it has sent what waits.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tellDropped()
+	o.closed = true
+	o.more.Signal()
+}
+
+// breakOff drops what waits and all that follows: nobody reads any more.
+func (o *outbox) breakOff() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.broken = true
+	o.waiting, o.sizes, o.bytes, o.logBytes = nil, nil, 0, 0
+	o.more.Signal()
+	o.less.Broadcast()
+}
+
+// take waits for events and returns what one message can carry; false when no more come.
+// The slice is the caller's until the next call.
+func (o *outbox) take() ([]*pluginpb.Event, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.waiting) == 0 && !o.closed && !o.broken {
+		o.more.Wait()
+	}
+	if len(o.waiting) == 0 {
+		return nil, false
+	}
+	n, size := 0, 0
+	for n < len(o.waiting) && (n == 0 || size+o.sizes[n] <= maxBatchBytes) {
+		size += o.sizes[n]
+		if l := o.waiting[n].GetLog(); l != nil {
+			o.logBytes -= o.sizes[n]
+		}
+		n++
+	}
+	o.bytes -= size
+	if o.bytes <= fullBytes {
+		o.less.Broadcast()
+	}
+	if n < len(o.waiting) {
+		batch := append(o.spare[:0], o.waiting[:n]...)
+		o.spare = batch
+		o.waiting = append(o.waiting[:0], o.waiting[n:]...)
+		o.sizes = append(o.sizes[:0], o.sizes[n:]...)
+		return batch, true
+	}
+	batch := o.waiting
+	o.waiting, o.spare = o.spare[:0], batch
+	o.sizes = o.sizes[:0]
+	return batch, true
+}
+
+// sendAll sends the events until the outbox is closed, or send fails.
+func (o *outbox) sendAll(send func(*pluginpb.PluginMessage) error) error {
+	for {
+		events, ok := o.take()
+		if !ok {
+			return nil
+		}
+		if err := send(&pluginpb.PluginMessage{Events: events}); err != nil {
+			o.breakOff()
+			return err
+		}
+		clear(events)
+	}
+}
+
+// pushes are the pushed tasks whose answers have not come.
+type pushes struct {
+	mu      sync.Mutex
+	seq     uint64
+	replies map[uint64]chan *pluginpb.PushReply
+}
+
+// expect gives p its number and returns where the answer will come.
+func (p *pushes) expect(push *pluginpb.Push) <-chan *pluginpb.PushReply {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.replies == nil {
+		p.replies = map[uint64]chan *pluginpb.PushReply{}
+	}
+	p.seq++
+	push.Seq = p.seq
+	reply := make(chan *pluginpb.PushReply, 1)
+	p.replies[p.seq] = reply
+	return reply
+}
+
+// forget ends the wait for an answer.
+func (p *pushes) forget(seq uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.replies, seq)
+}
+
+// answer delivers an answer; one that nobody waits for any more is dropped.
+func (p *pushes) answer(r *pluginpb.PushReply) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if reply, ok := p.replies[r.Seq]; ok {
+		delete(p.replies, r.Seq)
+		reply <- r
+	}
+}

@@ -1,0 +1,145 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/backplane/leptir/internal/pluginpb"
+)
+
+// Version is the version of this SDK.
+const Version = "0.1.0"
+
+// A Plugin is what one plugin binary serves.
+type Plugin struct {
+	// Name is the plugin's own name, for people.
+	Name string
+	// Version is the plugin's version; empty: the version of the main module that the
+	// binary was built from.
+	Version string
+	// Commit is the source commit; empty: the one that the Go tool wrote into the binary.
+	Commit string
+	// Tasks are the task types, made by Type and Func.
+	Tasks []TaskType
+}
+
+// A TaskType is one kind of task that a plugin serves; Type and Func make it.
+type TaskType struct {
+	name       string
+	doc        string
+	revertible bool
+	make       func() Task
+}
+
+// Name returns the type's name, as producers use it.
+func (t TaskType) Name() string { return t.name }
+
+// Doc returns the sentence that says what a task of the type does.
+func (t TaskType) Doc() string { return t.doc }
+
+// Type returns the task type that is implemented by T, a struct with BaseTask embedded
+// whose pointer has a DoJob:
+//
+//	sdk.Type[Hello]("hello.greet", "Greets somebody.")
+//
+// The name consists of letters, digits, dots, underscores and dashes; by custom the
+// plugin's name, a dot and a verb. The doc is one sentence for operators.
+func Type[T any, P interface {
+	*T
+	Task
+}](name, doc string) TaskType {
+	_, revertible := any(P(nil)).(Reverter)
+	return TaskType{name: name, doc: doc, revertible: revertible, make: func() Task { return P(new(T)) }}
+}
+
+// Func returns the task type that is implemented by one function, which gets the task's
+// parameters decoded as BaseTask.Bind does:
+//
+//	type Mail struct {
+//		To   string `json:"to"`
+//		Copy string `json:"copy,omitempty"`
+//	}
+//
+//	sdk.Func("mailer.send", "Sends a mail.", func(ctx context.Context, t *sdk.BaseTask, m Mail) error {
+//		return send(ctx, m.To, m.Copy)
+//	})
+//
+// A task that returns nil has succeeded. See Type about name and doc.
+func Func[P any](name, doc string, do func(ctx context.Context, t *BaseTask, params P) error) TaskType {
+	return TaskType{name: name, doc: doc, make: func() Task { return &funcTask[P]{do: do} }}
+}
+
+// funcTask is the Task of a Func.
+type funcTask[P any] struct {
+	BaseTask
+	do func(ctx context.Context, t *BaseTask, params P) error
+}
+
+func (t *funcTask[P]) DoJob(ctx context.Context) (ReturnCode, error) {
+	var p P
+	if err := t.Bind(&p); err != nil {
+		return Error, err
+	}
+	if err := t.do(ctx, &t.BaseTask, p); err != nil {
+		return Error, err
+	}
+	return Success, nil
+}
+
+// maxNameBytes is the longest name of a task type that a host takes.
+const maxNameBytes = 128
+
+// check reports what is wrong with what the author has written.
+func (p *Plugin) check() error {
+	if p.Name == "" {
+		return errors.New("the plugin has no name: set Plugin.Name")
+	}
+	if len(p.Tasks) == 0 {
+		return fmt.Errorf("plugin %q serves no task type: add some to Plugin.Tasks", p.Name)
+	}
+	seen := map[string]bool{}
+	for i, t := range p.Tasks {
+		switch {
+		case t.make == nil:
+			return fmt.Errorf("plugin %q: task type %d (%q) was not made by sdk.Type or sdk.Func", p.Name, i, t.name)
+		case !goodName(t.name):
+			return fmt.Errorf("plugin %q: task type %q: a name is 1 to %d letters, digits, dots, underscores and dashes", p.Name, t.name, maxNameBytes)
+		case seen[t.name]:
+			return fmt.Errorf("plugin %q has task type %q twice", p.Name, t.name)
+		}
+		seen[t.name] = true
+	}
+	return nil
+}
+
+func goodName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '.' || c == '-') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxNameBytes
+}
+
+// describe is the answer to Describe.
+func (p *Plugin) describe() *pluginpb.DescribeResponse {
+	d := &pluginpb.DescribeResponse{Name: p.Name, Version: p.Version, Commit: p.Commit, SdkVersion: "go/" + Version}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if d.Version == "" {
+			d.Version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && d.Commit == "" {
+				d.Commit = s.Value
+			}
+		}
+	}
+	for _, t := range p.Tasks {
+		d.Tasks = append(d.Tasks, &pluginpb.TaskType{Name: t.name, Doc: text(t.doc, MaxLogBytes), Revertible: t.revertible})
+	}
+	d.Name, d.Version, d.Commit = text(d.Name, maxNameBytes), text(d.Version, maxNameBytes), text(d.Commit, maxNameBytes)
+	return d
+}

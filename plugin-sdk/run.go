@@ -1,0 +1,100 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/backplane/leptir/internal/pluginpb"
+)
+
+// service answers the host: the two calls of plugin.proto.
+type service struct {
+	pluginpb.UnimplementedTaskPluginServer
+	plugin *Plugin
+	in     *inbox
+	opened atomic.Bool
+	// ended is called when the run is over: gracefully if the host asked for it and all
+	// tasks have been answered.
+	ended func(graceful bool)
+}
+
+func newService(p *Plugin, ended func(graceful bool)) *service {
+	return &service{plugin: p, in: newInbox(), ended: ended}
+}
+
+func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	return s.plugin.describe(), nil
+}
+
+// Run receives on the caller's goroutine; one executor runs the tasks and one sender sends,
+// so neither a task that never returns nor a host that does not read keeps the other two
+// from their work.
+func (s *service) Run(stream grpc.BidiStreamingServer[pluginpb.HostMessage, pluginpb.PluginMessage]) error {
+	if s.opened.Swap(true) {
+		return status.Error(codes.FailedPrecondition, "the run stream of this process was opened before")
+	}
+	out := newOutbox()
+	x := newExecutor(context.Background(), s.plugin.Tasks, s.in, out)
+	go x.loop()
+	sent := make(chan error, 1)
+	go func() { sent <- out.sendAll(stream.Send) }()
+
+	err := s.receive(stream, out)
+	if errors.Is(err, io.EOF) {
+		s.in.close()
+		<-x.done
+		out.close()
+		err = <-sent
+		s.ended(err == nil)
+		return err
+	}
+	// The host is gone, or breaks the protocol: there is nobody to work for.
+	s.in.abandon(ErrCancelled)
+	out.breakOff()
+	s.ended(false)
+	<-x.done
+	<-sent
+	return err
+}
+
+// receive takes the host's messages until its side of the stream ends.
+func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, pluginpb.PluginMessage], out *outbox) error {
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if len(msg.Tasks) > 0 {
+			s.in.put(msg.Tasks)
+		}
+		for _, r := range msg.PushReplies {
+			out.pushes.answer(r)
+		}
+		if c := msg.Cancel; c != nil {
+			if c.Dump {
+				// Before the context ends, to show where the task hangs.
+				d := &pluginpb.Dump{Id: c.Id, Text: stacks()}
+				out.put(&pluginpb.Event{Kind: &pluginpb.Event_Dump{Dump: d}}, len(d.Text))
+			}
+			s.in.cancel(c.Id, c.Reason)
+		}
+	}
+}
+
+// stacks returns the stacks of all goroutines, at most MaxDumpBytes of them.
+func stacks() []byte {
+	for size := 64 << 10; ; size *= 4 {
+		size = min(size, MaxDumpBytes)
+		b := make([]byte, size)
+		if n := runtime.Stack(b, true); n < size || size == MaxDumpBytes {
+			return b[:n]
+		}
+	}
+}
