@@ -1,0 +1,3 @@
+broker "sqlite" "default" {
+  pathh = "x"
+}

@@ -1,0 +1,6 @@
+broker "server" "main" {
+  connection {
+    pasword = "hunter2"
+    address = 5
+  }
+}
