@@ -116,7 +116,7 @@ func (x *executor) take(begin func(*pluginpb.Task) *BaseTask) bool {
 		x.refuse(&pluginpb.Failure{Kind: kindInput, Message: fmt.Sprintf("this plugin has no task type %q", msg.Type)})
 	case cancelled != nil:
 		x.job.base.ctx.finish(cancelled)
-		x.refuse(&pluginpb.Failure{Kind: kindError, Message: text(cancelled.Error()+" before it started", MaxFailureBytes)})
+		x.refuse(&pluginpb.Failure{Kind: kindError, Message: text(fmt.Sprintf("not started: %v", cancelled), MaxFailureBytes)})
 	case msg.Revert:
 		x.job.phase = metaInfo // only revert follows
 	default:
@@ -243,7 +243,9 @@ func (x *executor) noteFailure(f *pluginpb.Failure) {
 // send puts the result of the job into the outbox and forgets the job.
 func (x *executor) send() {
 	j := &x.job
-	r := &pluginpb.Result{Id: j.msg.Id, Meta: j.meta, Failure: j.failure, Also: j.also, Undo: j.undo}
+	e := new(resultEvent)
+	r := &e.result
+	r.Id, r.Meta, r.Failure, r.Also, r.Undo = j.msg.Id, j.meta, j.failure, j.also, j.undo
 	switch {
 	case j.failure != nil && j.code == TimeLimitExceeded:
 		r.ReturnCode = int32(TimeLimitExceeded)
@@ -259,6 +261,16 @@ func (x *executor) send() {
 	} else {
 		j.base.end(r)
 	}
-	x.out.put(&pluginpb.Event{Kind: &pluginpb.Event_Result{Result: r}}, resultSize(r))
+	e.kind.Result = r
+	e.event.Kind = &e.kind
+	x.out.putResult(&e.event, resultSize(r))
+	x.in.mark.ended()
 	x.job = job{}
+}
+
+// resultEvent is the three parts of a result's event in one piece of memory.
+type resultEvent struct {
+	event  pluginpb.Event
+	kind   pluginpb.Event_Result
+	result pluginpb.Result
 }

@@ -10,6 +10,8 @@ import (
 // inbox holds the tasks that wait to run, in the order of their arrival, and knows the one
 // that runs.
 type inbox struct {
+	mark *mark // of the process; nil if there is none
+
 	mu        sync.Mutex
 	more      sync.Cond
 	waiting   []*pluginpb.Task // from head on
@@ -57,6 +59,19 @@ func (in *inbox) abandon(cause error) {
 	}
 }
 
+// recall takes the tasks back that have not begun, and returns their ids.
+func (in *inbox) recall() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	ids := make([]string, 0, len(in.waiting)-in.head)
+	for _, t := range in.waiting[in.head:] {
+		ids = append(ids, t.Id)
+		delete(in.cancelled, t.Id)
+	}
+	in.waiting, in.head = nil, 0
+	return ids
+}
+
 // next waits for the next task, starts it by begin, which returns nil for one that cannot
 // be, and from now on takes it for the running one. It returns false when no more come.
 // The error is set if the task was cancelled while it waited.
@@ -75,6 +90,7 @@ func (in *inbox) next(begin func(*pluginpb.Task) *BaseTask) (*pluginpb.Task, err
 	in.waiting[in.head] = nil
 	in.head++
 	in.busy = true
+	in.mark.begun()
 	in.running = begin(t)
 	var cause error
 	if len(in.cancelled) > 0 {

@@ -3,6 +3,7 @@ package sdk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"sync/atomic"
@@ -20,8 +21,7 @@ type service struct {
 	plugin *Plugin
 	in     *inbox
 	opened atomic.Bool
-	// ended is called when the run is over: gracefully if the host asked for it and all
-	// tasks have been answered.
+	// ended is called when the run is over: gracefully if no task has been cut short.
 	ended func(graceful bool)
 }
 
@@ -56,9 +56,10 @@ func (s *service) Run(stream grpc.BidiStreamingServer[pluginpb.HostMessage, plug
 		return err
 	}
 	// The host is gone, or breaks the protocol: there is nobody to work for.
-	s.in.abandon(ErrCancelled)
+	idle := s.in.idle()
+	s.in.abandon(fmt.Errorf("%w: the host is gone", ErrCancelled))
 	out.breakOff()
-	s.ended(false)
+	s.ended(idle)
 	<-x.done
 	<-sent
 	return err
@@ -84,6 +85,10 @@ func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, 
 				out.put(&pluginpb.Event{Kind: &pluginpb.Event_Dump{Dump: d}}, len(d.Text))
 			}
 			s.in.cancel(c.Id, c.Reason)
+		}
+		if msg.Recall {
+			ids := s.in.recall()
+			out.put(&pluginpb.Event{Kind: &pluginpb.Event_Recalled{Recalled: &pluginpb.Recalled{Ids: ids}}}, 64*len(ids))
 		}
 	}
 }

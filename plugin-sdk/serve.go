@@ -60,6 +60,7 @@ func serveHost(p *Plugin) int {
 		}
 		server.linger()
 	})
+	s.in.mark = openMark()
 	watchLifeline(func() {
 		if s.in.idle() {
 			os.Exit(exitGraceful)
