@@ -21,6 +21,9 @@ type Env struct {
 	Name string
 	// Logger gets what the broker has to say by itself. Never nil.
 	Logger *slog.Logger
+	// Aliases are the task types of class names that producers of the original leptir
+	// write; brokers that such producers can reach decode with task.DecodeAny.
+	Aliases map[string]string
 }
 
 // Kind is a sort of broker that a host can be configured with, Registry a set of them.
