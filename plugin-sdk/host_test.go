@@ -3,7 +3,6 @@ package sdk
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -26,7 +25,6 @@ type testHost struct {
 	cancel context.CancelFunc
 	ended  chan bool // what the service says at its end: gracefully?
 
-	mu      sync.Mutex
 	pending []*pluginpb.Event
 }
 
@@ -36,10 +34,22 @@ func newTestHost(t testing.TB, types ...TaskType) *testHost {
 	h := &testHost{t: t, ended: make(chan bool, 1)}
 	p := Plugin{Name: "test", Version: "1", Tasks: types}
 	require.NoError(t, p.check())
-	service := newService(&p, func(graceful bool) { h.ended <- graceful })
+	conn := serveInMemory(t, newService(&p, func(graceful bool) { h.ended <- graceful }))
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	h.cancel = cancel
+	h.client = pluginpb.NewTaskPluginClient(conn)
+	var err error
+	h.stream, err = h.client.Run(ctx)
+	require.NoError(t, err)
+	return h
+}
+
+// serveInMemory serves s over gRPC in memory and returns a connection to it.
+func serveInMemory(t testing.TB, s *service) *grpc.ClientConn {
 	listener := bufconn.Listen(1 << 20)
 	server := grpc.NewServer(serverOptions()...)
-	pluginpb.RegisterTaskPluginServer(server, service)
+	pluginpb.RegisterTaskPluginServer(server, s)
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) })
 	conn, err := grpc.NewClient("passthrough:///test",
@@ -48,18 +58,12 @@ func newTestHost(t testing.TB, types ...TaskType) *testHost {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(protocol.MaxMessageBytes), grpc.MaxCallSendMsgSize(protocol.MaxMessageBytes)),
 	)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	h.cancel = cancel
-	h.client = pluginpb.NewTaskPluginClient(conn)
-	h.stream, err = h.client.Run(ctx)
-	require.NoError(t, err)
 	t.Cleanup(func() {
-		cancel()
 		_ = conn.Close()
 		server.GracefulStop() // waits for Run, and with it for all goroutines of the service
 		serving.Wait()
 	})
-	return h
+	return conn
 }
 
 func (h *testHost) send(m *pluginpb.HostMessage) {
@@ -107,38 +111,3 @@ func taskOf(typ, id string) *pluginpb.Task { return &pluginpb.Task{Id: id, Type:
 type noop struct{ BaseTask }
 
 func (*noop) DoJob(context.Context) (ReturnCode, error) { return Success, nil }
-
-func BenchmarkNoop(b *testing.B) {
-	for _, window := range []int{1, 32, 256} {
-		b.Run(fmt.Sprintf("batch=%d", window), func(b *testing.B) {
-			h := newTestHost(b, Type[noop]("t.noop", ""))
-			tasks := make([]*pluginpb.Task, window)
-			for i := range tasks {
-				tasks[i] = taskOf("t.noop", fmt.Sprintf("0190d5f0-0000-7000-8000-%012d", i))
-				tasks[i].Params = []byte(`{"to":"somebody@example.org"}`)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for done := 0; done < b.N; done += window {
-				h.run(tasks...)
-				for range window {
-					h.result()
-				}
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N), "ns/task")
-		})
-	}
-}
-
-func TestSmoke(t *testing.T) {
-	t.Parallel()
-	h := newTestHost(t, Type[noop]("t.noop", ""))
-	h.run(taskOf("t.noop", "a"), taskOf("t.nope", "b"))
-	r, _ := h.result()
-	require.Equal(t, int32(1), r.ReturnCode)
-	r, _ = h.result()
-	require.Equal(t, int32(3), r.ReturnCode)
-	require.NoError(t, h.stream.CloseSend())
-	require.Nil(t, h.next())
-	require.True(t, <-h.ended)
-}

@@ -11,6 +11,8 @@ import (
 const (
 	// maxBatchBytes is how many bytes of events, about, go into one message.
 	maxBatchBytes = 1 << 20
+	// maxProgressBytes is the longest text of a progress.
+	maxProgressBytes = 1 << 10
 	// fullBytes of waiting events hold up the start of the next task.
 	fullBytes = 8 << 20
 )
@@ -28,12 +30,12 @@ type outbox struct {
 	spare    []*pluginpb.Event
 	bytes    int // of all that wait
 	logBytes int // of the log lines among them
-	first    int // the number of waiting[0], counted over the outbox's life
 	closed   bool
 	broken   bool // nobody reads any more: drop everything
 
-	dropped   int    // log lines since the last that was taken
-	droppedOf string // the task whose lines they are
+	progress  *pluginpb.Event // the progress that waits, if any
+	dropped   int             // log lines since the last that was taken
+	droppedOf string          // the task whose lines they are
 }
 
 func newOutbox() *outbox {
@@ -44,6 +46,13 @@ func newOutbox() *outbox {
 
 // put adds an event of about size bytes. It never blocks.
 func (o *outbox) put(e *pluginpb.Event, size int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.add(e, size)
+}
+
+// putResult adds the result of a task, after which nothing of the task may follow.
+func (o *outbox) putResult(e *pluginpb.Event, size int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tellDropped()
@@ -100,19 +109,17 @@ func (o *outbox) tellDropped() {
 
 func logSize(l *pluginpb.Log) int { return 64 + len(l.Id) + len(l.Message) + len(l.Attrs) }
 
-// putProgress adds a progress event, in the place of last if that is still the newest
-// event of all, and returns the event.
-func (o *outbox) putProgress(last *pluginpb.Event, p *pluginpb.Progress) *pluginpb.Event {
+// putProgress adds a progress event, or brings the one of the task up to date that waits.
+func (o *outbox) putProgress(p *pluginpb.Progress) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if n := len(o.waiting); last != nil && n > 0 && o.waiting[n-1] == last {
-		last.Kind = &pluginpb.Event_Progress{Progress: p}
-		return last
+	kind := &pluginpb.Event_Progress{Progress: p}
+	if o.progress != nil && o.progress.GetProgress().Id == p.Id {
+		o.progress.Kind = kind
+		return
 	}
-	o.tellDropped()
-	e := &pluginpb.Event{Kind: &pluginpb.Event_Progress{Progress: p}}
-	o.add(e, 64+len(p.Id)+len(p.Text))
-	return e
+	o.progress = &pluginpb.Event{Kind: kind}
+	o.add(o.progress, 64+len(p.Id)+maxProgressBytes)
 }
 
 // waitForRoom blocks while more than fullBytes wait.
@@ -138,7 +145,7 @@ func (o *outbox) breakOff() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.broken = true
-	o.waiting, o.sizes, o.bytes, o.logBytes = nil, nil, 0, 0
+	o.waiting, o.sizes, o.bytes, o.logBytes, o.progress = nil, nil, 0, 0, nil
 	o.more.Signal()
 	o.less.Broadcast()
 }
@@ -157,8 +164,11 @@ func (o *outbox) take() ([]*pluginpb.Event, bool) {
 	n, size := 0, 0
 	for n < len(o.waiting) && (n == 0 || size+o.sizes[n] <= maxBatchBytes) {
 		size += o.sizes[n]
-		if l := o.waiting[n].GetLog(); l != nil {
+		switch e := o.waiting[n]; {
+		case e.GetLog() != nil:
 			o.logBytes -= o.sizes[n]
+		case e == o.progress:
+			o.progress = nil
 		}
 		n++
 	}

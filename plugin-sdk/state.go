@@ -65,8 +65,7 @@ func (t *BaseTask) Progress(fraction float64, words string) {
 	if t.ended || t.out == nil {
 		return
 	}
-	p := &pluginpb.Progress{Id: t.msg.GetId(), Fraction: fraction, Text: text(words, 1024)}
-	t.progress = t.out.putProgress(t.progress, p)
+	t.out.putProgress(&pluginpb.Progress{Id: t.msg.GetId(), Fraction: fraction, Text: text(words, maxProgressBytes)})
 }
 
 // SetResult sets the value that the task results in, which the host keeps for whoever

@@ -102,7 +102,6 @@ type BaseTask struct {
 	lastState     int
 	hasState      bool
 	result        []byte
-	progress      *pluginpb.Event // the last one made, which may still wait to be sent
 }
 
 func (t *BaseTask) base() *BaseTask { return t }
