@@ -97,7 +97,7 @@ func (s *testServer) GRPCClient(context.Context, *goplugin.GRPCBroker, *grpc.Cli
 }
 
 func (s *testServer) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
-	return &pluginpb.DescribeResponse{Name: "test", Version: strings.Join(os.Environ(), "\n")}, nil
+	return describe()
 }
 
 // Run does what each task's type says.
@@ -123,12 +123,30 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 			mark(protocol.MarkBegun, n)
 			s.do(t)
 			mark(protocol.MarkEnded, n)
-			if err := stream.Send(&pluginpb.PluginMessage{Events: []*pluginpb.Event{{Kind: &pluginpb.Event_Result{
-				Result: &pluginpb.Result{Id: t.Id, ReturnCode: 1, Response: []string{fmt.Sprint(os.Getpid())}}}}}}); err != nil {
+			switch t.Type {
+			case "wrong-id":
+				mark(protocol.MarkEnded, n-1)
+				t.Id = "somebody-else"
+			case "twice":
+				_ = stream.Send(result(t.Id))
+			case "unasked-recall":
+				mark(protocol.MarkEnded, n-1)
+				_ = stream.Send(&pluginpb.PluginMessage{Events: []*pluginpb.Event{{Kind: &pluginpb.Event_Recalled{Recalled: &pluginpb.Recalled{Ids: []string{t.Id}}}}}})
+				time.Sleep(time.Hour)
+			case "end-stream":
+				mark(protocol.MarkEnded, n-1)
+				return nil
+			}
+			if err := stream.Send(result(t.Id)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+func result(id string) *pluginpb.PluginMessage {
+	return &pluginpb.PluginMessage{Events: []*pluginpb.Event{{Kind: &pluginpb.Event_Result{
+		Result: &pluginpb.Result{Id: id, ReturnCode: 1, Response: []string{fmt.Sprint(os.Getpid())}}}}}}
 }
 
 func (s *testServer) do(t *pluginpb.Task) {
