@@ -129,7 +129,7 @@ func TestLogAttrsThatAreNotJSON(t *testing.T) {
 // TestLogFlood has a task log far more than may wait while the host does not read.
 func TestLogFlood(t *testing.T) {
 	t.Parallel()
-	const lines = 100_000
+	const lines = 20_000
 	logging := make(chan struct{})
 	h := newTestHost(t, each("t.flood", func(_ context.Context, b *BaseTask) error {
 		filler := strings.Repeat("x", 1000)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -39,37 +40,44 @@ func spin(_ context.Context, t *sdk.BaseTask, p spinParams) error {
 	if err != nil {
 		return err
 	}
-	t.LogInfo("spin task spins", "pid", os.Getpid(), "child", child)
+	t.LogInfo("spin task spins", "pid", os.Getpid(), "child", child.Process.Pid)
 	if p.PIDFile != "" {
-		if err := writePIDs(p.PIDFile, os.Getpid(), child); err != nil {
+		if err := writePIDs(p.PIDFile, os.Getpid(), child.Process.Pid); err != nil {
 			return err
 		}
 	}
 	spinFor(p.Seconds)
-	return nil
+	return child.Wait()
 }
 
-// startChild starts this binary as a child that spins and returns its pid. The child keeps
-// the process's own stderr open, as a careless daemon would.
-func startChild(seconds float64) (int, error) {
+// startChild starts this binary as a child and returns when that spins. The child keeps the process's own
+// stderr open, as a careless daemon would.
+func startChild(seconds float64) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return 0, fmt.Errorf("find the demo binary: %w", err)
+		return nil, fmt.Errorf("find the demo binary: %w", err)
 	}
 	child := exec.Command(self)
 	child.Env = append(os.Environ(), childMode+"="+strconv.FormatFloat(seconds, 'g', -1, 64))
 	stderr, err := syscall.Dup(2)
 	if err != nil {
-		return 0, fmt.Errorf("pass on stderr: %w", err)
+		return nil, fmt.Errorf("pass on stderr: %w", err)
 	}
 	syscall.CloseOnExec(stderr)
 	out := os.NewFile(uintptr(stderr), "stderr")
 	defer out.Close()
 	child.Stderr = out
-	if err := child.Start(); err != nil {
-		return 0, fmt.Errorf("start the child: %w", err)
+	ready, err := child.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the child: %w", err)
 	}
-	return child.Process.Pid, nil
+	if err := child.Start(); err != nil {
+		return nil, fmt.Errorf("start the child: %w", err)
+	}
+	if _, err := bufio.NewReader(ready).ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("wait for the child to ignore its signals: %w", err)
+	}
+	return child, nil
 }
 
 // writePIDs writes the file at once, whole, so that whoever waits for it can read it.
@@ -97,6 +105,7 @@ func spinAsChild() {
 	if err != nil {
 		os.Exit(2)
 	}
+	fmt.Println("ready")
 	spinFor(seconds)
 	os.Exit(0)
 }
