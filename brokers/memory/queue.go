@@ -10,9 +10,6 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// maxHistory is how many events an entry keeps; older ones fall off.
-const maxHistory = 32
-
 // Options are the settings of a Queue. The zero value is fine.
 type Options struct {
 	// Now is the queue's clock; nil is time.Now. Tests bring their own to let leases end
@@ -211,10 +208,7 @@ func (q *Queue) settle(e *entry, s brokers.Settlement, now time.Time) {
 
 // remember adds an event of the given attempt to the history.
 func (e *entry) remember(now time.Time, attempt int, what, reason string) {
-	e.history = append(e.history, brokers.Event{Time: now.UTC(), Attempt: attempt, What: what, Reason: reason})
-	if n := len(e.history) - maxHistory; n > 0 {
-		e.history = slices.Delete(e.history, 0, n)
-	}
+	e.history = brokers.AddEvent(e.history, brokers.Event{Time: now.UTC(), Attempt: attempt, What: what, Reason: reason})
 }
 
 // item shows the entry to an operator.

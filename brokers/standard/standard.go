@@ -1,0 +1,15 @@
+// Package standard names the kinds of brokers that a stock host knows. It is the one place
+// to add a line for a new kind.
+package standard
+
+import (
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/brokers/sqlite"
+)
+
+// Registry returns the kinds of brokers that a stock host knows.
+func Registry() *brokers.Registry {
+	return brokers.NewRegistry(
+		sqlite.Kind,
+	)
+}
