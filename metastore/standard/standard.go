@@ -1,0 +1,15 @@
+// Package standard names the kinds of stores of task records that a stock host knows. It is
+// the one place to add a line for a new kind.
+package standard
+
+import (
+	"github.com/backplane/leptir/metastore"
+	"github.com/backplane/leptir/metastore/sqlite"
+)
+
+// Registry returns the kinds of stores that a stock host knows.
+func Registry() *metastore.Registry {
+	return metastore.NewRegistry(
+		sqlite.Kind,
+	)
+}
