@@ -118,4 +118,3 @@ func testKinds() config.Kinds {
 		Loggers: logging.Standard(),
 	}
 }
-

@@ -28,6 +28,9 @@ type decoder struct {
 type place struct {
 	name string // `broker "sqlite" "default"`
 	at   hcl.Range
+	// elsewhere, if set, says where an attribute belongs that this block does not have,
+	// "" if nowhere.
+	elsewhere func(attribute string) string
 }
 
 // slot is where one attribute or nested block goes to.
@@ -86,7 +89,17 @@ func (d *decoder) decodeStructs(body *hclsyntax.Body, where place, values ...ref
 			if private {
 				d.masked = append(d.masked, attr.Expr.Range())
 			}
-			d.errorf(attr.NameRange, "%s has no attribute %q%s", where.name, short(attr.Name), didYouMean(attr.Name, names))
+			hint := ""
+			if where.elsewhere != nil {
+				hint = where.elsewhere(attr.Name)
+			}
+			if hint == "" {
+				hint = didYouMean(attr.Name, names)
+				if near := slots[suggest(attr.Name, names)]; near != nil {
+					near.set = true // or it would be missed as well
+				}
+			}
+			d.errorf(attr.NameRange, "%s has no attribute %q%s", where.name, short(attr.Name), hint)
 		case s.form == formBlock:
 			d.errorf(attr.NameRange, "%s: %s is a block; write %s { … }", where.name, attr.Name, attr.Name)
 			if private {
@@ -107,7 +120,7 @@ func (d *decoder) decodeStructs(body *hclsyntax.Body, where place, values ...ref
 		case s.form == formBlock && !(s.pointer && s.value.IsNil()):
 			// An absent block still has defaults to complete, and may miss something.
 			d.decodeStructs(&hclsyntax.Body{}, place{name: name + " of " + where.name, at: where.at}, reflect.Indirect(s.value))
-		case s.required:
+		case s.required && s.value.IsZero():
 			d.errorf(where.at, "%s needs the attribute %q%s", where.name, name, aside(s.doc))
 		}
 	}
@@ -337,13 +350,13 @@ func didYouMean(typed string, names []string) string {
 	return ""
 }
 
-// aside returns a field's doc as the end of a message.
+// aside returns the first sentence of a field's doc as the end of a message.
 func aside(doc string) string {
 	if doc == "" {
 		return ""
 	}
-	doc = strings.TrimSuffix(doc, ".")
-	return ": " + strings.ToLower(doc[:1]) + doc[1:]
+	first, _, _ := strings.Cut(doc, ". ")
+	return ": " + strings.TrimSuffix(first, ".")
 }
 
 // inOrder returns attributes in the order of the file.

@@ -35,6 +35,10 @@ func (e *Error) Diagnostics() hcl.Diagnostics { return e.diags }
 // nil otherwise.
 func (e *Error) Unwrap() error { return e.cause }
 
+// maxWritten is the most diagnostics that an error's text tells in full: far more than
+// anybody mends at once, and few enough to write.
+const maxWritten = 1000
+
 // fileError is the Error of a file that could not be read at all.
 func fileError(filename string, cause error) *Error {
 	e := newError(filename, nil, hcl.Diagnostics{{Severity: hcl.DiagError, Summary: cause.Error()}}, nil)
@@ -45,9 +49,13 @@ func fileError(filename string, cause error) *Error {
 // newError makes an Error; the text of the masked ranges is not shown.
 func newError(filename string, src []byte, diags hcl.Diagnostics, masked []hcl.Range) *Error {
 	diags = plain(diags)
+	masked = merged(masked)
 	var b strings.Builder
-	for _, diag := range diags {
+	for _, diag := range diags[:min(len(diags), maxWritten)] {
 		writeDiagnostic(&b, filename, src, diag, masked)
+	}
+	if more := len(diags) - maxWritten; more > 0 {
+		fmt.Fprintf(&b, "and %d more\n", more)
 	}
 	noun := "errors"
 	if len(diags) == 1 {

@@ -15,7 +15,7 @@ import (
 // configuration file. Secrets are hidden; but for them, reading it gives the same again.
 func (c *Config) String() string {
 	var b strings.Builder
-	dumpStruct(&b, "", reflect.ValueOf(topLevel{c.TaskAlias}))
+	dumpStructs(&b, "", reflect.ValueOf(topLevel{c.TaskAlias}))
 	dumpBlock(&b, blockHost, nil, c.Host)
 	for _, x := range c.Brokers {
 		dumpBlock(&b, blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime}, x.Settings)
@@ -38,34 +38,43 @@ func dumpBlock(b *strings.Builder, typ string, labels []string, settings ...any)
 		fmt.Fprintf(b, " %s", quoteHCL(label))
 	}
 	b.WriteString(" {\n")
-	for _, s := range settings {
-		dumpStruct(b, "  ", reflect.Indirect(reflect.ValueOf(s)))
+	values := make([]reflect.Value, len(settings))
+	for i, s := range settings {
+		values[i] = reflect.Indirect(reflect.ValueOf(s))
 	}
+	dumpStructs(b, "  ", values...)
 	b.WriteString("}\n")
 }
 
-func dumpStruct(b *strings.Builder, indent string, v reflect.Value) {
-	fields, err := fieldsOf(v.Type())
-	if err != nil {
-		return // reported where the struct is decoded
-	}
+// dumpStructs writes the attributes of the structs, and after them their blocks.
+func dumpStructs(b *strings.Builder, indent string, values ...reflect.Value) {
 	width := 0
-	for _, f := range fields {
-		if f.form != formBlock {
+	var attributes, blocks []slot
+	for _, v := range values {
+		fields, err := fieldsOf(v.Type())
+		if err != nil {
+			continue // reported where the struct is decoded
+		}
+		for _, f := range fields {
+			s := slot{field: f, value: v.FieldByIndex(f.index)}
+			if f.form == formBlock {
+				blocks = append(blocks, s)
+				continue
+			}
 			width = max(width, len(f.name))
+			attributes = append(attributes, s)
 		}
 	}
-	for _, f := range fields {
-		value := v.FieldByIndex(f.index)
-		switch {
-		case f.form != formBlock:
-			fmt.Fprintf(b, "%s%-*s = %s\n", indent, width, f.name, literal(f, value, indent))
-		case f.pointer && value.IsNil():
-		default:
-			fmt.Fprintf(b, "%s%s {\n", indent, f.name)
-			dumpStruct(b, indent+"  ", reflect.Indirect(value))
-			fmt.Fprintf(b, "%s}\n", indent)
+	for _, s := range attributes {
+		fmt.Fprintf(b, "%s%-*s = %s\n", indent, width, s.name, literal(s.field, s.value, indent))
+	}
+	for _, s := range blocks {
+		if s.pointer && s.value.IsNil() {
+			continue
 		}
+		fmt.Fprintf(b, "%s%s {\n", indent, s.name)
+		dumpStructs(b, indent+"  ", reflect.Indirect(s.value))
+		fmt.Fprintf(b, "%s}\n", indent)
 	}
 }
 

@@ -2,8 +2,11 @@ package config
 
 import (
 	"bytes"
+	"cmp"
+	"slices"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 )
@@ -11,25 +14,26 @@ import (
 // maxExcerpt is the most characters that are shown of a line of the file.
 const maxExcerpt = 120
 
+// nearby is how many bytes of a line are looked at on either side of a place.
+const nearby = 8 * maxExcerpt
+
 // hidden is what stands for text that must not be shown.
 const hidden = "***"
 
 // excerpt returns the line of src on which a range begins, as it can be shown, and the
 // marks to stand below the range. It reports false where there is nothing to show.
 func excerpt(src []byte, at hcl.Range, masked []hcl.Range) (line, mark string, ok bool) {
-	if at.Start.Byte < 0 || at.Start.Byte > len(src) {
+	if len(src) == 0 || at.Start.Byte < 0 || at.Start.Byte > len(src) {
 		return "", "", false
 	}
-	first := bytes.LastIndexByte(src[:at.Start.Byte], '\n') + 1
-	last := len(src)
-	if i := bytes.IndexByte(src[at.Start.Byte:], '\n'); i >= 0 {
+	// Only what is near can be in the window of a long line.
+	first := runeStart(src, max(0, at.Start.Byte-nearby))
+	first += bytes.LastIndexByte(src[first:at.Start.Byte], '\n') + 1
+	last := runeStart(src, min(len(src), at.Start.Byte+nearby))
+	if i := bytes.IndexByte(src[at.Start.Byte:last], '\n'); i >= 0 {
 		last = at.Start.Byte + i
 	}
-	if len(bytes.TrimSpace(src[first:last])) == 0 && len(src) == 0 {
-		return "", "", false
-	}
-	cells := cellsOf(src, first, last, at, masked)
-	cells = window(cells)
+	cells := window(cellsOf(src, first, last, at, masked))
 	var text, marks strings.Builder
 	marked := false
 	for _, c := range cells {
@@ -92,14 +96,37 @@ func cellsOf(src []byte, first, last int, at hcl.Range, masked []hcl.Range) []ce
 	return cells
 }
 
-// within reports whether a byte lies in one of the ranges.
+// runeStart returns the first place at or after pos where a character begins.
+func runeStart(src []byte, pos int) int {
+	for pos < len(src) && !utf8.RuneStart(src[pos]) {
+		pos++
+	}
+	return pos
+}
+
+// within reports whether a byte lies in one of the ranges, which merged has made.
 func within(pos int, ranges []hcl.Range) bool {
+	i, found := slices.BinarySearchFunc(ranges, pos, func(r hcl.Range, pos int) int { return cmp.Compare(r.Start.Byte, pos) })
+	return found || i > 0 && pos < ranges[i-1].End.Byte
+}
+
+// merged returns the ranges that are not empty, in order, those that overlap as one.
+func merged(ranges []hcl.Range) []hcl.Range {
+	ranges = slices.Clone(ranges)
+	slices.SortFunc(ranges, func(a, b hcl.Range) int { return cmp.Compare(a.Start.Byte, b.Start.Byte) })
+	var out []hcl.Range
 	for _, r := range ranges {
-		if pos >= r.Start.Byte && pos < r.End.Byte {
-			return true
+		switch {
+		case r.Empty():
+		case len(out) > 0 && r.Start.Byte <= out[len(out)-1].End.Byte:
+			if last := &out[len(out)-1]; r.End.Byte > last.End.Byte {
+				last.End = r.End
+			}
+		default:
+			out = append(out, r)
 		}
 	}
-	return false
+	return out
 }
 
 // window cuts a long line to what is around its first mark.

@@ -129,7 +129,12 @@ func fieldOf(sf reflect.StructField, tag string) (field, error) {
 	if f.form == 0 {
 		return field{}, fmt.Errorf("an attribute cannot be a %s", t)
 	}
-	f.secret = f.secret || f.form == formSecret
+	switch f.form {
+	case formSecret:
+		f.secret = true
+	case formList, formMap:
+		f.secret = f.secret || t.Elem() == reflect.TypeFor[settings.Secret]()
+	}
 	return f, nil
 }
 
@@ -155,15 +160,20 @@ func formOf(t reflect.Type) form {
 	case reflect.Float64:
 		return formFloat
 	case reflect.Slice:
-		if t.Elem().Kind() == reflect.String {
+		if isText(t.Elem()) {
 			return formList
 		}
 	case reflect.Map:
-		if t.Key().Kind() == reflect.String && t.Elem().Kind() == reflect.String {
+		if t.Key() == reflect.TypeFor[string]() && isText(t.Elem()) {
 			return formMap
 		}
 	}
 	return 0
+}
+
+// isText reports whether a type can be an element of a list or map.
+func isText(t reflect.Type) bool {
+	return t == reflect.TypeFor[string]() || t == reflect.TypeFor[settings.Secret]()
 }
 
 // eachField calls do with every attribute field of a settings struct and its value,

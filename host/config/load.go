@@ -86,8 +86,12 @@ func Parse(src []byte, filename string, kinds Kinds) (*Config, error) {
 	if err != nil {
 		return nil, fileError(filename, err)
 	}
-	if err := checkBounds(src, filename); err != nil {
-		return nil, fileError(filename, err)
+	if diag := checkBounds(src, filename); diag != nil {
+		var masked []hcl.Range
+		if diag.Subject != nil {
+			masked = lexicalMask(src, filename, kinds)
+		}
+		return nil, newError(filename, src, hcl.Diagnostics{diag}, masked)
 	}
 	file, diags := hclsyntax.ParseConfig(src, filename, hcl.InitialPos)
 	body, ok := file.Body.(*hclsyntax.Body)

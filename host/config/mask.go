@@ -30,8 +30,17 @@ func lexicalMask(src []byte, filename string, kinds Kinds) []hcl.Range {
 	names := secretNames(kinds)
 	tokens, _ := hclsyntax.LexConfig(src, filename, hcl.InitialPos)
 	var masked []hcl.Range
+	known := map[string]bool{} // words looked at before
+	sounds := func(word string) bool {
+		secret, ok := known[word]
+		if !ok {
+			secret = soundsSecret(word, names)
+			known[word] = secret
+		}
+		return secret
+	}
 	for i := 0; i < len(tokens); i++ {
-		if !isName(tokens[i]) || !soundsSecret(string(tokens[i].Bytes), names) {
+		if !isName(tokens[i]) || !sounds(string(tokens[i].Bytes)) {
 			continue
 		}
 		begin := i + 1

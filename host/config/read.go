@@ -24,6 +24,9 @@ const (
 	blockPlugin      = "plugin"
 )
 
+// attributeTaskAlias is the attribute of the top level.
+const attributeTaskAlias = "task_alias"
+
 var blockNames = []string{blockHost, blockBroker, blockMetaStorage, blockLogger, blockPlugin}
 
 // standIns are the kinds and names of what a file without such a block gets.
@@ -53,8 +56,16 @@ func (r *reader) file(body *hclsyntax.Body) {
 	blocks := map[string][]*hclsyntax.Block{}
 	for _, block := range body.Blocks {
 		if !slices.Contains(blockNames, block.Type) {
-			r.maskBlock(block)
-			r.errorf(block.TypeRange, "there is no block %q%s", short(block.Type), didYouMeanOr(block.Type, blockNames, "blocks"))
+			if soundsSecret(block.Type, secretNames(r.kinds)) {
+				r.maskBlock(block)
+			} else {
+				r.maskBody(block.Body)
+			}
+			hint := didYouMeanOr(block.Type, blockNames, "blocks")
+			if block.Type == attributeTaskAlias {
+				hint = "; task_alias is an attribute: write task_alias = { … }"
+			}
+			r.errorf(block.TypeRange, "there is no block %q%s", short(block.Type), hint)
 			continue
 		}
 		blocks[block.Type] = append(blocks[block.Type], block)
@@ -85,11 +96,19 @@ func (r *reader) file(body *hclsyntax.Body) {
 // topLevel reads what stands outside all blocks.
 func (r *reader) topLevel(body *hclsyntax.Body) {
 	var top topLevel
-	where := place{name: "the top level", at: r.start}
+	where := place{name: "the top level", at: r.start, elsewhere: func(attribute string) string {
+		if slices.Contains(blockNames, attribute) {
+			return fmt.Sprintf("; %s is a block: write %s { … }", attribute, attribute)
+		}
+		if fields, _ := fieldsOf(reflect.TypeFor[Host]()); slices.ContainsFunc(fields, func(f field) bool { return f.name == attribute }) {
+			return "; it belongs in the host block"
+		}
+		return ""
+	}}
 	r.decode(&hclsyntax.Body{Attributes: body.Attributes}, where, &top)
 	for _, old := range slices.Sorted(maps.Keys(top.TaskAlias)) {
 		if err := task.ValidateType(top.TaskAlias[old]); err != nil {
-			at := body.Attributes["task_alias"].NameRange
+			at := body.Attributes[attributeTaskAlias].NameRange
 			r.errorf(at, "task_alias of %q: %v", short(old), err)
 		}
 	}
@@ -160,7 +179,7 @@ type kindOf[S any] struct {
 func kindBlock[S any](r *reader, block *hclsyntax.Block, kinds *registry.Registry[S], common ...any) (kindOf[S], bool) {
 	where, ok := r.labels(block, "its kind and its name", fmt.Sprintf("%s %q %q", block.Type, standIns[block.Type][0], standIns[block.Type][1]))
 	if !ok {
-		r.maskBlock(block)
+		r.maskBody(block.Body)
 		return kindOf[S]{}, false
 	}
 	kind, known := kinds.Kind(block.Labels[0])
@@ -248,7 +267,7 @@ func (r *reader) validate(settings any, where place) bool {
 // redact replaces the secrets of a settings struct in a text.
 func redact(s string, settings reflect.Value) string {
 	hide := func(secret string) {
-		if secret == "" {
+		if len(secret) < 3 { // nothing would be left of the message
 			return
 		}
 		quoted := strconv.Quote(secret)

@@ -23,17 +23,30 @@ func short(s string) string {
 }
 
 // suggest returns the name that a mistyped one was probably meant to be, "" if none is
-// near.
+// near: a few letters away, or begun and not finished.
 func suggest(typed string, names []string) string {
 	if len(typed) > maxShown {
 		return ""
 	}
 	typed = strings.ToLower(typed)
-	best, nearest := "", max(2, len(typed)/3)+1
+	best, nearest := "", 3
+	switch {
+	case len(typed) < 3:
+		nearest = 2
+	case len(typed) > 8:
+		nearest = len(typed)/3 + 1
+	}
 	for _, name := range names {
 		d := levenshtein.Distance(typed, strings.ToLower(name), nil)
 		if d < nearest && d < len(name) {
 			best, nearest = name, d
+		}
+	}
+	if best == "" && len(typed) >= 3 {
+		for _, name := range names {
+			if strings.HasPrefix(name, typed) {
+				return name
+			}
 		}
 	}
 	return best

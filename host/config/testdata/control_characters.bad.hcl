@@ -1,0 +1,3 @@
+host {
+	name = 5	# café [31m
+}

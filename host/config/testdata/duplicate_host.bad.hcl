@@ -1,0 +1,4 @@
+host {}
+host {
+  number_of_workers = -4
+}

@@ -1,0 +1,10 @@
+broker "server" "main" {
+  connection "label" {
+    address = "a"
+  }
+  tls {}
+  tls {}
+  tsl {
+    ca = "hunter2"
+  }
+}

@@ -1,0 +1,8 @@
+logger "stderr" "console" {
+  level  = "warn"
+  format = "xml"
+}
+plugin "demo" {
+  isolation = "Pooled"
+  tls       = "on"
+}

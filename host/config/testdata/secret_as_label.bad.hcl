@@ -1,0 +1,6 @@
+broker "server" "main" {
+  connection {
+    password "hunter2" {}
+  }
+  password "hunter2"
+}

@@ -1,0 +1,5 @@
+broker "server" "main" {
+  connection {
+    password = "hunter2
+  }
+}

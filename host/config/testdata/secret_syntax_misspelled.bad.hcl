@@ -1,0 +1,5 @@
+broker "server" "main" {
+  connection {
+    Pasword: "hunter2",
+  }
+}

@@ -1,0 +1,1 @@
+{ "host": { "number_of_workers": 4 } }

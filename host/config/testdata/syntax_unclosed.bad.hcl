@@ -1,0 +1,4 @@
+host {
+  number_of_workers = 4
+
+broker "sqlite" "default" {}

@@ -1,0 +1,2 @@
+host:
+  number_of_workers: 4

@@ -1,0 +1,5 @@
+task_alias = {
+  "Old\\Mail" = "mail send"
+  "Old\\Pic"  = ""
+  "Old\\Fine" = "fine"
+}

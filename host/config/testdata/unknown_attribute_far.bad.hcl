@@ -1,0 +1,3 @@
+host {
+  zzzzzzzzzzzz = 1
+}

@@ -1,0 +1,2 @@
+brokr "sqlite" "default" {}
+banana {}

@@ -1,0 +1,7 @@
+logger "stderr" "console" {
+  level = debug
+}
+broker "server" "main" {
+  uri   = hunter2
+  queues = [tasks, env.X]
+}
