@@ -1,0 +1,118 @@
+package sqlitedb
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const far = time.Hour
+
+func never(context.Context) (time.Duration, error) { return far, nil }
+
+func TestWait(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	require.NoError(t, db.Wait(t.Context(), func(context.Context) (time.Duration, error) { return 0, nil }), "due at once")
+
+	looks := 0
+	require.NoError(t, db.Wait(t.Context(), func(context.Context) (time.Duration, error) {
+		looks++
+		return time.Duration(2-looks) * 20 * time.Millisecond, nil
+	}), "due by the clock")
+	require.Equal(t, 2, looks)
+
+	boom := errors.New("boom")
+	require.ErrorIs(t, db.Wait(t.Context(), func(context.Context) (time.Duration, error) { return 0, boom }), boom)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, db.Wait(ctx, never), context.DeadlineExceeded)
+}
+
+// TestAnnounce tells wake-ups from the fallback poll by the channel that only they close.
+func TestAnnounce(t *testing.T) {
+	t.Parallel()
+	wakes := func(t *testing.T, db *DB, change func()) {
+		t.Helper()
+		w := db.f.watch
+		w.join()
+		defer w.leave()
+		changed := w.next()
+		change()
+		select {
+		case <-changed:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody was told")
+		}
+	}
+	t.Run("by this process", func(t *testing.T) {
+		t.Parallel()
+		db := fresh(t)
+		db.f.watch.tried = true // without the operating system's help
+		wakes(t, db, func() {
+			require.NoError(t, db.Write(t.Context(), func(c *Conn) error { c.Announce(); return put("a", "{}")(c) }))
+		})
+	})
+	t.Run("by another process", func(t *testing.T) {
+		t.Parallel()
+		db := fresh(t)
+		c := other(t, db.Path())
+		for _, id := range []string{"a", "b", "c"} {
+			wakes(t, db, func() { require.NoError(t, put(id, "{}")(c)) })
+		}
+	})
+	t.Run("not when it failed", func(t *testing.T) {
+		t.Parallel()
+		db := fresh(t)
+		w := db.f.watch
+		w.tried = true
+		w.join()
+		defer w.leave()
+		changed := w.next()
+		require.Error(t, db.Write(t.Context(), func(c *Conn) error { c.Announce(); return errors.New("no") }))
+		require.NoError(t, db.Write(t.Context(), put("quiet", "{}")))
+		select {
+		case <-changed:
+			t.Fatal("nothing was announced")
+		default:
+		}
+	})
+}
+
+func TestWaitWithoutNotifications(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	db.f.watch.tried = true
+	c := other(t, db.Path())
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		if _, err := c.Exec(`INSERT INTO info(id,delivery,at,record) VALUES('a',0,0,'')`); err != nil {
+			t.Error(err)
+		}
+	}()
+	require.NoError(t, db.Wait(t.Context(), func(ctx context.Context) (time.Duration, error) {
+		n := int64(0)
+		err := db.Read(ctx, func(c *Conn) (err error) { n, err = c.Int("SELECT count(*) FROM info"); return err })
+		return far * time.Duration(1-n), err
+	}))
+}
+
+func TestCloseEndsWait(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	errs := make(chan error, 1)
+	looked := make(chan struct{}, 100)
+	go func() {
+		errs <- db.Wait(context.Background(), func(context.Context) (time.Duration, error) {
+			looked <- struct{}{}
+			return far, nil
+		})
+	}()
+	<-looked
+	require.NoError(t, db.Close())
+	require.ErrorIs(t, <-errs, ErrClosed)
+}
