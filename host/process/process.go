@@ -148,6 +148,7 @@ type Process struct {
 	spec     Spec
 	runner   *groupRunner
 	client   *goplugin.Client
+	conn     *grpc.ClientConn
 	pb       pluginpb.TaskPluginClient
 	stream   pluginpb.TaskPlugin_RunClient
 	cancel   context.CancelFunc // of the stream
@@ -304,6 +305,7 @@ func (p *Process) connect(streamCtx context.Context) error {
 		p.runner.abandon()
 		return err
 	}
+	p.conn = conn.(*goplugin.GRPCClient).Conn
 	raw, err := conn.Dispense(protocol.ServiceName)
 	if err != nil {
 		return err
@@ -382,10 +384,19 @@ func (p *Process) Retire(grace time.Duration) {
 		defer p.launcher.wg.Done()
 		timeout := time.NewTimer(grace)
 		defer timeout.Stop()
-		select {
-		case <-p.runner.done:
-		case <-timeout.C:
-			p.runner.kill(ReasonRetired, "")
+		ended := p.streamEnded
+		for {
+			select {
+			case <-p.runner.done:
+				return
+			case <-ended:
+				// All results are here. Hanging up tells the plugin so.
+				_ = p.conn.Close()
+				ended = nil
+			case <-timeout.C:
+				p.runner.kill(ReasonRetired, "")
+				return
+			}
 		}
 	}()
 }

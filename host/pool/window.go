@@ -1,0 +1,47 @@
+package pool
+
+import "time"
+
+const (
+	// windowBudget is how much work, by the measured run times, may lie in a process's
+	// window: what waits there cannot run elsewhere, so it is kept at a few milliseconds.
+	windowBudget = 4 * time.Millisecond
+	// windowMax is the most tasks in a window, however short they are.
+	windowMax = 256
+	// shortest is the least that a task is taken to need, for arithmetic's sake.
+	shortest = 5 * time.Microsecond
+	// recallAfter is how long a head may run before what waits behind it is called back
+	// to run elsewhere.
+	recallAfter = 25 * time.Millisecond
+)
+
+// estimate is what a type's tasks have lately needed. It rises at once and sinks slowly:
+// too large a guess costs little, too small a one makes tasks wait behind a slow one.
+type estimate struct {
+	known bool
+	need  time.Duration
+}
+
+func (e *estimate) add(d time.Duration) {
+	d = max(d, shortest)
+	switch {
+	case !e.known || d >= e.need:
+		e.need = d
+	default:
+		e.need -= (e.need - d) / 8
+	}
+	e.known = true
+}
+
+// cost is the share of the budget that one task takes; of an unknown type, all of it.
+func (e *estimate) cost() time.Duration {
+	if e == nil || !e.known {
+		return windowBudget
+	}
+	return e.need
+}
+
+// room is how many tasks of that need fit into one empty window; at least one always does.
+func (e *estimate) room() int {
+	return int(min(windowMax, max(1, windowBudget/e.cost())))
+}

@@ -1,0 +1,419 @@
+package pool
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/pluginpb"
+)
+
+const (
+	// softShare and softMost say how long before the time limit a task is told: a tenth
+	// of the limit, at most softMost.
+	softShare = 10
+	softMost  = 2 * time.Second
+	// announceAfter is how long a task runs before it is worth telling that it does: most
+	// have ended by then.
+	announceAfter = 50 * time.Millisecond
+	// beginGrace is how long a plugin that keeps its mark may take to begin a task that
+	// it has been sent and that is first in line.
+	beginGrace = 10 * time.Second
+	// resultGrace is how long the result of a task may be under way that has ended, by
+	// the mark.
+	resultGrace = time.Second
+	// lostGrace is how long a process may live on that has closed its stream unasked.
+	lostGrace = 100 * time.Millisecond
+	// requeueMost bounds how often a task is taken from a dead process uncharged, since
+	// what is known of the process is its own word.
+	requeueMost = 3
+	// maxDump bounds the stacks that are kept of a process.
+	maxDump = 256 << 10
+)
+
+// worker is one process and the tasks that it has been handed. Three goroutines serve it:
+// one sends, one receives, and a timer watches the head of its window and kills the process
+// when the head's time is up, whatever anybody else is doing.
+type worker struct {
+	pool  *Pool
+	group *group
+	gen   int
+	proc  *process.Process
+
+	outbox chan *pluginpb.HostMessage
+	quit   chan struct{} // closed once the process's end has been dealt with
+
+	mu        sync.Mutex
+	window    []*Job // sent, without a result; the first one runs
+	headSince time.Time
+	timer     *time.Timer
+	sentCount uint64
+	recalled  bool // asked to give back what is not begun; no answer yet
+	retiring  bool
+
+	// The pool's loop owns what follows.
+	busy      bool
+	held      int           // jobs assigned and not heard of again
+	load      time.Duration // their cost
+	slow      bool          // what waited behind its head has been called back
+	served    int
+	idleSince time.Time
+	rssSeen   time.Time
+}
+
+// event is what a worker tells the pool's loop.
+type event struct {
+	worker   *worker
+	outcomes []Outcome
+	requeue  []*Job // to be run by another process, in this order, ahead of all others
+	recalled bool   // the answer to a recall has come: the worker can be used again
+	dead     bool
+	exit     process.Exit
+}
+
+func newWorker(p *Pool, g *group, gen int, proc *process.Process) *worker {
+	// The outbox holds a whole window of single sends, and the control messages that can
+	// come on top, so that a send to it never blocks.
+	w := &worker{pool: p, group: g, gen: gen, proc: proc,
+		outbox: make(chan *pluginpb.HostMessage, windowMax+64), quit: make(chan struct{})}
+	w.timer = time.AfterFunc(time.Hour, w.watch)
+	w.timer.Stop()
+	p.wg.Go(w.sendLoop)
+	p.wg.Go(w.receiveLoop)
+	return w
+}
+
+// assign hands jobs to the process. It refuses while a recall is under way: what comes back
+// then could not be told from what has just been sent.
+func (w *worker) assign(jobs []*Job) bool {
+	m := &pluginpb.HostMessage{Tasks: make([]*pluginpb.Task, len(jobs))}
+	now := time.Now()
+	w.mu.Lock()
+	if w.recalled {
+		w.mu.Unlock()
+		return false
+	}
+	for i, j := range jobs {
+		w.sentCount++
+		j.seq, j.sent, j.soft, j.told = w.sentCount, now, false, false
+		m.Tasks[i] = j.message()
+	}
+	first := len(w.window) == 0
+	w.window = append(w.window, jobs...)
+	if first {
+		w.headSince = now
+	}
+	w.arm(now)
+	w.mu.Unlock()
+	w.post(m)
+	return true
+}
+
+func (j *Job) message() *pluginpb.Task {
+	t := &pluginpb.Task{Id: string(j.Task.ID), Type: j.Task.Type, Params: j.Task.Params,
+		TimeLimit: int64(j.Limit), Attempt: int32(j.Attempt), Priority: int32(j.Task.Priority)}
+	if j.Limit > 0 {
+		t.SoftLimit = int64(softLimit(j.Limit))
+	}
+	return t
+}
+
+func softLimit(limit time.Duration) time.Duration { return limit - min(limit/softShare, softMost) }
+
+// post queues a message for the plugin. The outbox is sized so that this does not block;
+// if it is full all the same, the plugin has not read for long and the message is a
+// reminder that it has been sent already.
+func (w *worker) post(m *pluginpb.HostMessage) {
+	select {
+	case w.outbox <- m:
+	default:
+		w.proc.Kill(process.ReasonProtocol, "it does not read what it is sent")
+	}
+}
+
+func (w *worker) sendLoop() {
+	for {
+		select {
+		case m := <-w.outbox:
+			if w.proc.Send(m) != nil {
+				return // the receiving side learns why
+			}
+		case <-w.quit:
+			return
+		}
+	}
+}
+
+// arm sets the timer to the next thing to look at. w.mu is held.
+func (w *worker) arm(now time.Time) {
+	if len(w.window) == 0 {
+		w.timer.Stop()
+		return
+	}
+	head := w.window[0]
+	next := time.Duration(1<<63 - 1)
+	if head.Limit > 0 {
+		at := head.Limit
+		if !head.soft {
+			at = softLimit(head.Limit)
+		}
+		next = at
+	}
+	if len(w.window) > 1 && !w.recalled {
+		next = min(next, recallAfter)
+	}
+	if !head.told {
+		next = min(next, announceAfter)
+	}
+	if next == 1<<63-1 {
+		w.timer.Stop()
+		return
+	}
+	w.timer.Reset(max(0, next-now.Sub(w.headSince)))
+}
+
+// watch is the timer's function: it looks after the head of the window.
+func (w *worker) watch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.window) == 0 {
+		return
+	}
+	now := time.Now()
+	head := w.window[0]
+	ran := now.Sub(w.headSince)
+	if len(w.window) > 1 && !w.recalled && ran >= recallAfter {
+		w.recalled = true
+		w.post(&pluginpb.HostMessage{Recall: true})
+	}
+	progress := w.proc.Progress()
+	if !head.told && ran >= announceAfter && (!progress.Kept || progress.Begun >= head.seq) {
+		head.told = true
+		w.pool.observer.Running(head, w.group.plugin.Name, w.proc.PID(), w.headSince)
+	}
+	if head.Limit > 0 && ran >= softLimit(head.Limit) {
+		switch {
+		case progress.Kept && progress.Begun < head.seq && now.Sub(head.sent) < beginGrace:
+			// The limit runs from the task's start, and it has not started.
+			w.headSince = now
+		case progress.Kept && progress.Begun < head.seq:
+			w.proc.Kill(process.ReasonProtocol, fmt.Sprintf("it did not begin task %s within %v", head.Task.ID, beginGrace))
+			return
+		case progress.Kept && progress.Ended >= head.seq && ran < head.Limit+resultGrace:
+			// It has made it; its result is on its way.
+			w.timer.Reset(10 * time.Millisecond)
+			return
+		case ran >= head.Limit:
+			w.proc.Kill(process.ReasonTimeout, "limit "+head.Limit.String())
+			return
+		case !head.soft:
+			head.soft = true
+			w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(head.Task.ID),
+				Reason: "time limit of " + head.Limit.String() + " is about to be reached", Dump: true}})
+		}
+	}
+	w.arm(now)
+}
+
+// kill ends the process if the job is the one that it runs, or may be. It reports whether
+// the job is in this worker's window.
+func (w *worker) kill(j *Job, reason process.Reason, detail string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, x := range w.window {
+		if x == j {
+			w.proc.Kill(reason, detail)
+			return true
+		}
+	}
+	return false
+}
+
+// recall asks for everything back that is not begun.
+func (w *worker) recall() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.window) > 1 && !w.recalled {
+		w.recalled = true
+		w.post(&pluginpb.HostMessage{Recall: true})
+	}
+}
+
+// retire lets the idle process end.
+func (w *worker) retire() {
+	w.mu.Lock()
+	w.retiring = true
+	w.mu.Unlock()
+	w.proc.Retire(w.group.plugin.KillGrace)
+}
+
+func (w *worker) receiveLoop() {
+	for {
+		m, err := w.proc.Recv()
+		if err != nil {
+			w.end()
+			return
+		}
+		ev := event{worker: w}
+		now := time.Now()
+		for _, e := range m.GetEvents() {
+			if problem := w.handle(&ev, e, now); problem != "" {
+				w.proc.Kill(process.ReasonProtocol, problem)
+				break
+			}
+		}
+		if len(ev.outcomes) > 0 {
+			w.mu.Lock()
+			w.arm(now)
+			w.mu.Unlock()
+		}
+		if len(ev.outcomes) > 0 || ev.recalled {
+			w.pool.events <- ev
+		}
+	}
+}
+
+// handle deals with one event of the plugin, an untrusted process. It returns what rule
+// the event breaks, or "".
+func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem string) {
+	switch k := e.GetKind().(type) {
+	case *pluginpb.Event_Result:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if len(w.window) == 0 {
+			return fmt.Sprintf("it answered task %.128q, which it was not running", k.Result.GetId())
+		}
+		j := w.window[0]
+		if k.Result.GetId() != string(j.Task.ID) {
+			return fmt.Sprintf("it answered task %.128q while it was running %q", k.Result.GetId(), j.Task.ID)
+		}
+		w.window = w.window[1:]
+		started := w.headSince
+		w.headSince = now
+		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.group.plugin.Name, PID: w.proc.PID(),
+			Started: started, Duration: now.Sub(started), Result: k.Result, Dump: j.dump})
+	case *pluginpb.Event_Recalled:
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.recalled {
+			return "it gave tasks back that nobody asked for"
+		}
+		w.recalled, ev.recalled = false, true
+		// What was not begun is a tail of the window.
+		n := len(w.window) - len(k.Recalled.GetIds())
+		if n < 0 {
+			return "it gave back more tasks than it had"
+		}
+		for i, id := range k.Recalled.GetIds() {
+			if string(w.window[n+i].Task.ID) != id {
+				return fmt.Sprintf("it gave back task %.128q out of order", id)
+			}
+		}
+		ev.requeue = append(ev.requeue, w.window[n:]...)
+		w.window = w.window[:n:n]
+		// Those tasks will not be begun, so the numbering goes back with them.
+		w.sentCount -= uint64(len(k.Recalled.GetIds()))
+	case *pluginpb.Event_Log:
+		w.pool.observer.Log(w.group.plugin.Name, w.proc.PID(), w.running(k.Log.GetId()), k.Log)
+	case *pluginpb.Event_State:
+		if j := w.running(k.State.GetId()); j != nil {
+			w.pool.observer.State(j, k.State)
+		}
+	case *pluginpb.Event_Progress:
+		if j := w.running(k.Progress.GetId()); j != nil {
+			w.pool.observer.Progress(j, k.Progress)
+		}
+	case *pluginpb.Event_Push:
+		seq := k.Push.GetSeq()
+		j := w.running(k.Push.GetId())
+		if j == nil {
+			w.post(&pluginpb.HostMessage{PushReplies: []*pluginpb.PushReply{{Seq: seq, Error: "only a running task can push"}}})
+			return ""
+		}
+		w.pool.observer.Push(j, k.Push, func(r *pluginpb.PushReply) {
+			r.Seq = seq
+			w.post(&pluginpb.HostMessage{PushReplies: []*pluginpb.PushReply{r}})
+		})
+	case *pluginpb.Event_Dump:
+		if j := w.running(k.Dump.GetId()); j != nil {
+			text := k.Dump.GetText()
+			w.mu.Lock()
+			j.dump = string(text[:min(len(text), maxDump)])
+			w.mu.Unlock()
+		}
+	}
+	return ""
+}
+
+// running returns the job of that id if the process may be running it. With windows the
+// plugin can be ahead of the results that have arrived, so any job of the window will do.
+func (w *worker) running(id string) *Job {
+	if id == "" {
+		return nil
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, j := range w.window {
+		if string(j.Task.ID) == id {
+			return j
+		}
+	}
+	return nil
+}
+
+// end deals with the end of the stream: it waits for the process to be dead, then settles
+// who is to blame.
+func (w *worker) end() {
+	w.mu.Lock()
+	retiring := w.retiring
+	w.mu.Unlock()
+	if !retiring {
+		grace := time.NewTimer(lostGrace)
+		defer grace.Stop()
+		select {
+		case <-w.proc.Done():
+		case <-grace.C:
+			w.proc.Kill(process.ReasonLost, "")
+		}
+	}
+	<-w.proc.Done() // killed, or about to be by Retire's grace
+	w.timer.Stop()
+	close(w.quit)
+
+	now := time.Now()
+	ev := event{worker: w, dead: true, exit: w.proc.Exit()}
+	progress := w.proc.Progress()
+	w.mu.Lock()
+	window, since := w.window, w.headSince
+	w.window = nil
+	w.mu.Unlock()
+	for i, j := range window {
+		if j.charged(i == 0, progress, ev.exit) {
+			ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Died, Plugin: w.group.plugin.Name, PID: w.proc.PID(),
+				Started: since, Duration: now.Sub(since), Exit: ev.exit, Dump: j.dump})
+			continue
+		}
+		ev.requeue = append(ev.requeue, j)
+	}
+	w.pool.events <- ev
+}
+
+// charged decides whether the death of its process is this job's doing. head says that it
+// was the first of those without a result.
+func (j *Job) charged(head bool, p process.Progress, exit process.Exit) bool {
+	switch {
+	case head && exit.Reason == process.ReasonTimeout:
+		return true
+	case exit.Reason == process.ReasonRetired, exit.Reason == process.ReasonHandshake:
+		return false
+	case !p.Kept:
+		return head // the window was of one
+	case p.Begun > p.Ended && j.seq == p.Begun:
+		return true
+	}
+	// Not begun yet, or ended with its result lost on the way: not its doing. But a
+	// process's word is not enough to run a task again for ever.
+	j.requeues++
+	return head && j.requeues > requeueMost
+}
