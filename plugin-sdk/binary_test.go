@@ -100,14 +100,14 @@ func TestBinaryWithGoPlugin(t *testing.T) {
 			d, err := h.client.Describe(context.Background(), &pluginpb.DescribeRequest{})
 			require.NoError(t, err)
 			require.Equal(t, "hello", d.Name)
-			require.Len(t, d.Tasks, 3)
+			require.Len(t, d.Tasks, 4)
 
 			h.stream, err = h.client.Run(context.Background())
 			require.NoError(t, err)
 			greet := taskOf("hello.greet", "a")
 			greet.Params = []byte(`{"name":"leptir"}`)
 			h.run(greet, taskOf("hello.print", "b"), taskOf("hello.greet", "c"))
-			for _, want := range []string{"hello leptir", "0 bytes of stdin", "hello world"} {
+			for _, want := range []string{"hello leptir", "printed", "hello world"} {
 				r, _ := h.result()
 				require.Equal(t, []string{want}, r.Response)
 			}
@@ -131,7 +131,14 @@ type process struct {
 // start starts the plugin and reads its handshake.
 func start(t *testing.T, env ...string) *process {
 	t.Helper()
+	return startWith(t, nil, env...)
+}
+
+// startWith is start with files that are handed down, from descriptor 3 on.
+func startWith(t *testing.T, files []*os.File, env ...string) *process {
+	t.Helper()
 	p := &process{cmd: exec.Command(buildHello(t)), stderr: &lockedBuffer{}}
+	p.cmd.ExtraFiles = files
 	dir, err := os.MkdirTemp(buildDir, "run") // t.TempDir is too long for a socket
 	require.NoError(t, err)
 	p.cmd.Env = append(env, protocol.CookieKey+"="+protocol.CookieValue, "PLUGIN_PROTOCOL_VERSIONS=1", plugin.EnvUnixSocketDir+"="+dir)
@@ -216,12 +223,13 @@ func TestLifeline(t *testing.T) {
 		t.Parallel()
 		p := start(t)
 		h := p.open(t)
-		h.run(taskOf("hello.greet", "a"))
+		h.run(taskOf("hello.greet", "a"), taskOf("hello.stdin", "b"))
 		require.NoError(t, h.stream.CloseSend())
-		r, _ := h.result()
-		require.Equal(t, []string{"hello world"}, r.Response)
+		for _, want := range []string{"hello world", "0 bytes of stdin"} {
+			r, _ := h.result()
+			require.Equal(t, []string{want}, r.Response)
+		}
 		require.Nil(t, h.next())
-		// The connection is still there; the process does not wait for long.
 		require.Equal(t, exitGraceful, p.exitCode(t))
 	})
 }

@@ -243,8 +243,7 @@ func (x *executor) noteFailure(f *pluginpb.Failure) {
 // send puts the result of the job into the outbox and forgets the job.
 func (x *executor) send() {
 	j := &x.job
-	e := new(resultEvent)
-	r := &e.result
+	e, r := newResult()
 	r.Id, r.Meta, r.Failure, r.Also, r.Undo = j.msg.Id, j.meta, j.failure, j.also, j.undo
 	switch {
 	case j.failure != nil && j.code == TimeLimitExceeded:
@@ -261,16 +260,7 @@ func (x *executor) send() {
 	} else {
 		j.base.end(r)
 	}
-	e.kind.Result = r
-	e.event.Kind = &e.kind
-	x.out.putResult(&e.event, resultSize(r))
+	x.out.putResult(e, resultSize(r))
 	x.in.mark.ended()
 	x.job = job{}
-}
-
-// resultEvent is the three parts of a result's event in one piece of memory.
-type resultEvent struct {
-	event  pluginpb.Event
-	kind   pluginpb.Event_Result
-	result pluginpb.Result
 }

@@ -104,6 +104,8 @@ func (p *Plugin) check() error {
 		switch {
 		case t.make == nil:
 			return fmt.Errorf("plugin %q: task type %d (%q) was not made by sdk.Type or sdk.Func", p.Name, i, t.name)
+		case t.make().base() == nil:
+			return fmt.Errorf("plugin %q: task type %q embeds a nil *sdk.BaseTask: embed sdk.BaseTask itself", p.Name, t.name)
 		case !goodName(t.name):
 			return fmt.Errorf("plugin %q: task type %q: a name is 1 to %d letters, digits, dots, underscores and dashes", p.Name, t.name, maxNameBytes)
 		case seen[t.name]:

@@ -78,6 +78,11 @@ func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, 
 		for _, r := range msg.PushReplies {
 			out.pushes.answer(r)
 		}
+		if msg.Recall {
+			// Before a cancel, by whose end of a task the next one would begin.
+			ids := s.in.recall()
+			out.put(&pluginpb.Event{Kind: &pluginpb.Event_Recalled{Recalled: &pluginpb.Recalled{Ids: ids}}}, 64*len(ids))
+		}
 		if c := msg.Cancel; c != nil {
 			if c.Dump {
 				// Before the context ends, to show where the task hangs.
@@ -85,10 +90,6 @@ func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, 
 				out.put(&pluginpb.Event{Kind: &pluginpb.Event_Dump{Dump: d}}, len(d.Text))
 			}
 			s.in.cancel(c.Id, c.Reason)
-		}
-		if msg.Recall {
-			ids := s.in.recall()
-			out.put(&pluginpb.Event{Kind: &pluginpb.Event_Recalled{Recalled: &pluginpb.Recalled{Ids: ids}}}, 64*len(ids))
 		}
 	}
 }

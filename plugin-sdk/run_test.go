@@ -54,6 +54,10 @@ func TestDescribe(t *testing.T) {
 	require.True(t, d.Tasks[1].Revertible)
 }
 
+type byPointer struct{ *BaseTask }
+
+func (byPointer) DoJob(context.Context) (ReturnCode, error) { return Success, nil }
+
 func TestPluginCheck(t *testing.T) {
 	t.Parallel()
 	good := Type[noop]("t.noop", "")
@@ -62,6 +66,7 @@ func TestPluginCheck(t *testing.T) {
 		"serves no task type":          {Name: "p"},
 		"was not made by":              {Name: "p", Tasks: []TaskType{{name: "t.x"}}},
 		`task type "":`:                {Name: "p", Tasks: []TaskType{Type[noop]("", "")}},
+		"embed sdk.BaseTask itself":    {Name: "p", Tasks: []TaskType{Type[byPointer]("t.x", "")}},
 		`task type "a b":`:             {Name: "p", Tasks: []TaskType{Type[noop]("a b", "")}},
 		"1 to 128":                     {Name: "p", Tasks: []TaskType{Type[noop](strings.Repeat("x", 129), "")}},
 		`has task type "t.noop" twice`: {Name: "p", Tasks: []TaskType{good, good}},
@@ -196,6 +201,31 @@ func TestCancel(t *testing.T) {
 	r, _ = h.result()
 	require.Equal(t, "last", r.Id)
 	require.Equal(t, int32(1), r.ReturnCode)
+}
+
+func TestRecall(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, each("t.wait", untilCancelled), Type[noop]("t.noop", ""))
+	recall := func() []string {
+		h.send(&pluginpb.HostMessage{Recall: true})
+		e := h.next().GetRecalled()
+		require.NotNil(t, e)
+		return e.Ids
+	}
+	h.run(taskOf("t.wait", "head"), taskOf("t.noop", "b"), taskOf("t.noop", "c"))
+	h.waitForLog("waiting")
+	h.send(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: "b"}})
+	require.Equal(t, []string{"b", "c"}, recall(), "not the one that has begun")
+	require.Empty(t, recall())
+	h.send(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: "head"}})
+	h.run(taskOf("t.noop", "d"), taskOf("t.noop", "b"))
+	for _, want := range []string{"head", "d", "b"} {
+		r, _ := h.result()
+		require.Equal(t, want, r.Id)
+		require.Equal(t, want != "head", r.ReturnCode == 1, "what was said of a recalled task is forgotten: %v", r)
+	}
+	require.NoError(t, h.stream.CloseSend())
+	require.Nil(t, h.next(), "a recalled task never begins")
 }
 
 func TestSoftLimit(t *testing.T) {

@@ -27,7 +27,8 @@ func (t *Hello) DoJob(context.Context) (sdk.ReturnCode, error) {
 func main() {
 	sdk.Serve(sdk.Plugin{Name: "hello", Version: "1.0.0", Tasks: []sdk.TaskType{
 		sdk.Type[Hello]("hello.greet", "Greets somebody."),
-		sdk.Func("hello.print", "Prints to stdout and stderr, and reads stdin.", prints),
+		sdk.Func("hello.print", "Prints to stdout and stderr.", prints),
+		sdk.Func("hello.stdin", "Reads stdin.", reads),
 		sdk.Func("hello.wait", "Waits for its end.", wait),
 	}})
 }
@@ -36,6 +37,11 @@ func prints(_ context.Context, t *sdk.BaseTask, _ map[string]any) error {
 	fmt.Println("plain print")
 	fmt.Fprintln(os.Stderr, "plain print to stderr")
 	fmt.Println(strings.Repeat("x", 300<<10))
+	t.AddResponseLine("printed")
+	return nil
+}
+
+func reads(_ context.Context, t *sdk.BaseTask, _ map[string]any) error {
 	in, err := io.ReadAll(os.Stdin)
 	t.AddResponseLine(fmt.Sprintf("%d bytes of stdin", len(in)))
 	return err
