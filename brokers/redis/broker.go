@@ -1,0 +1,370 @@
+package redis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/internal/redisconn"
+	"github.com/backplane/leptir/task"
+)
+
+const (
+	// maxBatch is the most tasks that one script works on: the server does nothing else
+	// meanwhile.
+	maxBatch = 1000
+	// maxBatchBytes is about the most payload that one call carries.
+	maxBatchBytes = 8 << 20
+	// maxReason is the longest text that the history and the note keep, in bytes.
+	maxReason = 8 << 10
+)
+
+// Broker is one handle on a queue. It implements brokers.Broker, brokers.Waiter and
+// brokers.Inspector, and is safe for concurrent use.
+type Broker struct {
+	conn    *redisconn.Client
+	keys    keys
+	poll    time.Duration
+	name    string
+	log     *slog.Logger
+	aliases map[string]string
+
+	background context.Context // ends with Close
+	stop       context.CancelFunc
+	workers    sync.WaitGroup
+
+	listening sync.Once
+	wakes     wakes
+	rescue    rescue
+}
+
+var (
+	_ brokers.Broker    = (*Broker)(nil)
+	_ brokers.Waiter    = (*Broker)(nil)
+	_ brokers.Inspector = (*Broker)(nil)
+)
+
+// open checks the queue at the other end of conn, which it takes over if all is well.
+func open(ctx context.Context, conn *redisconn.Client, s *Settings, env brokers.Env) (*Broker, error) {
+	k, err := keysOf(s.Connection.Key)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{conn: conn, keys: k, poll: s.PollInterval, name: env.Name, log: env.Logger, aliases: env.Aliases}
+	b.background, b.stop = context.WithCancel(context.Background())
+	b.wakes.init()
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if _, err := b.Stats(ctx); err != nil { // checks the keys and the user's rights as well
+		b.stop()
+		b.workers.Wait()
+		return nil, errors.Unwrap(err)
+	}
+	b.warnOfEviction(ctx)
+	return b, nil
+}
+
+// Close ends the use of this handle; the tasks stay in the queue.
+func (b *Broker) Close() error {
+	b.stop()
+	err := b.conn.Close()
+	b.workers.Wait()
+	if err != nil {
+		return fmt.Errorf("broker %q: %w", b.name, err)
+	}
+	return nil
+}
+
+// Push implements brokers.Broker.
+func (b *Broker) Push(ctx context.Context, tasks []task.Task) error {
+	var args []any
+	size := 0
+	flush := func() error {
+		if len(args) == 0 {
+			return nil
+		}
+		_, err := b.run(ctx, pushScript, args, nil)
+		args, size = nil, 0
+		return err
+	}
+	if len(tasks) == 0 {
+		return b.wrap("push", b.conn.Usable(ctx))
+	}
+	for i := range tasks {
+		payload, err := task.Encode(&tasks[i])
+		if err != nil {
+			return b.wrap("push", err)
+		}
+		args = append(args, string(tasks[i].ID), payload, score(tasks[i].Due()))
+		size += len(payload)
+		if len(args) >= 3*maxBatch || size >= maxBatchBytes {
+			if err := flush(); err != nil {
+				return b.wrap("push", err)
+			}
+		}
+	}
+	return b.wrap("push", flush())
+}
+
+// Lease implements brokers.Broker. Of large tasks it leases fewer than it is asked for.
+func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]brokers.Delivery, error) {
+	var ds []brokers.Delivery
+	rounds := 0
+	for {
+		n := min(max-len(ds), maxBatch)
+		if n < 1 {
+			if max < 1 {
+				return nil, b.wrap("lease", b.conn.Usable(ctx))
+			}
+			return ds, nil
+		}
+		// Twice it makes tasks of foreign messages, then it passes those that came since by.
+		more, foreign, err := b.lease(ctx, n, ttl, rounds < 2)
+		ds = append(ds, more...)
+		if err == nil && len(foreign) > 0 {
+			rounds++
+			if err = b.adopt(ctx, foreign); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			if len(ds) > 0 {
+				return ds, nil // the error comes again, at the next call
+			}
+			return nil, b.wrap("lease", err)
+		}
+		if len(more) < n {
+			return ds, nil
+		}
+	}
+}
+
+// lease leases tasks by one script; with stop it stops at foreign messages and returns them.
+func (b *Broker) lease(ctx context.Context, max int, ttl time.Duration, stop bool) ([]brokers.Delivery, []string, error) {
+	token := rand.Text()
+	flag := "0"
+	if stop {
+		flag = "1"
+	}
+	until := time.Now().Add(ttl)
+	args := []any{max, seconds(ttl.Seconds()), token, flag, maxBatchBytes}
+	reply, err := b.run(ctx, leaseScript, args, func(ctx context.Context, reply any) { b.giveBack(ctx, token, reply) })
+	if err != nil {
+		return nil, nil, err
+	}
+	foreign, leased, err := leaseReply(reply)
+	if err != nil {
+		return nil, nil, err
+	}
+	ds := make([]brokers.Delivery, len(leased)/3)
+	for i := range ds {
+		ds[i], err = b.delivery(leased[3*i], leased[3*i+1], leased[3*i+2])
+		if err != nil {
+			return nil, nil, err
+		}
+		ds[i].Token, ds[i].Until = token, until
+	}
+	return ds, foreign, nil
+}
+
+func leaseReply(reply any) (foreign, leased []string, err error) {
+	parts, ok := reply.([]any)
+	if !ok || len(parts) != 2 {
+		return nil, nil, strange(reply)
+	}
+	if foreign, err = texts(parts[0]); err != nil {
+		return nil, nil, err
+	}
+	if leased, err = texts(parts[1]); err != nil {
+		return nil, nil, err
+	}
+	if len(leased)%3 != 0 {
+		return nil, nil, strange(reply)
+	}
+	return foreign, leased, nil
+}
+
+// giveBack returns what was leased for a caller who has gone since.
+func (b *Broker) giveBack(ctx context.Context, token string, reply any) {
+	_, leased, err := leaseReply(reply)
+	if err != nil || len(leased) == 0 {
+		return
+	}
+	var args []any
+	for i := 0; i < len(leased); i += 3 {
+		args = append(args, leased[i], token, brokers.Release.String(), "", "")
+	}
+	if _, err := b.runNow(ctx, settleScript, args); err != nil {
+		b.log.Warn("tasks that were leased for a call that was cancelled wait until their lease ends", "broker", b.name, "tasks", len(leased)/3, "error", err)
+	}
+}
+
+// delivery makes a delivery of a payload and the counts "ATTEMPTS SEQUENCE LOST".
+func (b *Broker) delivery(id, payload, counts string) (brokers.Delivery, error) {
+	var n [3]int
+	rest := counts
+	for i := range n {
+		var word string
+		var err error
+		word, rest, _ = strings.Cut(rest, " ")
+		if n[i], err = strconv.Atoi(word); err != nil {
+			return brokers.Delivery{}, strange(counts)
+		}
+	}
+	d := brokers.Delivery{Attempt: n[0] + 1, Sequence: n[1], Lost: n[2], Repeated: n[2] > 0}
+	d.Task, d.Unreadable = b.decode(task.ID(id), []byte(payload))
+	if d.Unreadable != nil {
+		d.Raw = []byte(payload)
+	}
+	return d, nil
+}
+
+// decode reads the payload of the task with the given id. On an error only the task's ID is
+// filled in.
+func (b *Broker) decode(id task.ID, payload []byte) (task.Task, error) {
+	t, err := task.DecodeAny(payload, b.aliases)
+	if err == nil && t.ID != id {
+		err = fmt.Errorf("the message of task %s says that it is task %s", id, t.ID)
+	}
+	if err != nil {
+		return task.Task{ID: id}, err
+	}
+	return t, nil
+}
+
+// Extend implements brokers.Broker.
+func (b *Broker) Extend(ctx context.Context, ttl time.Duration, ds []brokers.Delivery) (lost []task.ID, err error) {
+	return b.each(ctx, "extend", extendScript, []any{seconds(ttl.Seconds())}, len(ds), func(i int) (task.ID, string, []any) {
+		return ds[i].Task.ID, ds[i].Token, nil
+	})
+}
+
+// Settle implements brokers.Broker.
+func (b *Broker) Settle(ctx context.Context, ss []brokers.Settlement) (lost []task.ID, err error) {
+	for _, s := range ss {
+		if s.Verdict < brokers.Done || s.Verdict > brokers.Bury {
+			return nil, b.wrap("settle", fmt.Errorf("task %s: %d is not a verdict", s.ID, s.Verdict))
+		}
+	}
+	return b.each(ctx, "settle", settleScript, nil, len(ss), func(i int) (task.ID, string, []any) {
+		s := &ss[i]
+		if s.Verdict == brokers.Done {
+			return s.ID, s.Token, []any{"done", "", ""}
+		}
+		return s.ID, s.Token, []any{s.Verdict.String(), score(s.At), clip(s.Reason)}
+	})
+}
+
+// each runs a script for n leases, a bounded number at a time, and returns the ids of those
+// that are lost. arg returns the id, the token and what else the script wants of the i-th.
+func (b *Broker) each(ctx context.Context, what string, s *redisconn.Script, head []any, n int, arg func(i int) (task.ID, string, []any)) (lost []task.ID, err error) {
+	for start := 0; start < n || start == 0; start += maxBatch {
+		args := append([]any{}, head...)
+		var ids []task.ID
+		for i := start; i < min(n, start+maxBatch); i++ {
+			id, token, more := arg(i)
+			if token == "" || strings.Contains(token, " ") { // not one of ours, and it would confuse the script
+				lost = append(lost, id)
+				continue
+			}
+			ids = append(ids, id)
+			args = append(append(args, string(id), token), more...)
+		}
+		if len(ids) == 0 {
+			if err := b.conn.Usable(ctx); err != nil {
+				return lost, b.wrap(what, err)
+			}
+			continue
+		}
+		numbers, err := b.runNumbers(ctx, s, args)
+		if err != nil {
+			return lost, b.wrap(what, err)
+		}
+		for _, number := range numbers {
+			if number < 1 || int(number) > len(ids) {
+				return lost, b.wrap(what, strange(number))
+			}
+			lost = append(lost, ids[number-1])
+		}
+	}
+	return lost, nil
+}
+
+// Stats implements brokers.Broker.
+func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
+	n, err := b.runNumbers(ctx, statsScript, nil)
+	if err == nil && len(n) != 6 {
+		err = strange(n)
+	}
+	if err != nil {
+		return brokers.Stats{}, b.wrap("count tasks", err)
+	}
+	if n[5] > 0 {
+		b.startRescue()
+	}
+	return brokers.Stats{Ready: n[0], Scheduled: n[1], Leased: n[2], Dead: n[3], Parked: n[4]}, nil
+}
+
+// wrap names the broker and what it was about.
+func (b *Broker) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("broker %q: %s: %w", b.name, what, b.detail(err))
+}
+
+// detail turns the errors of the connection into those of a broker, and says which key has a
+// wrong type where that is the error.
+func (b *Broker) detail(err error) error {
+	if errors.Is(err, redisconn.ErrClosed) {
+		return brokers.ErrClosed
+	}
+	if !strings.Contains(err.Error(), "WRONGTYPE") {
+		return err
+	}
+	for i, key := range b.keys.all {
+		kind, asked := redisconn.Do(b.background, b.conn, func(ctx context.Context) (string, error) {
+			return b.conn.Redis.Type(ctx, key).Result()
+		}, nil)
+		if asked == nil && kind != "none" && kind != b.keys.kinds[i] {
+			return fmt.Errorf("the key %q holds a %s of somebody else, it should be a %s of leptir's: rename it, or set another key: %w",
+				key, kind, b.keys.kinds[i], err)
+		}
+	}
+	return err
+}
+
+// clip shortens a text to what the queue keeps, at the end of a character.
+func clip(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReason], "")
+}
+
+// score returns a time as a score: unix seconds with all its microseconds; "" for the zero
+// time.
+func score(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return seconds(float64(t.UnixMicro()) / 1e6)
+}
+
+// scoreTime returns the time of a score; of one that is no time, the zero time.
+func scoreTime(s string) time.Time {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(f) || math.Abs(f) > 1e12 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(math.Round(f * 1e6))).UTC()
+}
