@@ -18,6 +18,7 @@ import (
 func TestDroppedInWhileRunning(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
+	b.options.Rescan = time.Hour // the kernel tells of it
 	b.open()
 	require.Empty(t, b.Current().Plugins)
 	content := chaos(t, "")
@@ -214,16 +215,20 @@ func TestPartialCopy(t *testing.T) {
 	b.open()
 	b.set("mailer", "LEPTIR_TEST_TYPES=mailer.send")
 	content := chaos(t, "")
-	half := pour(t, filepath.Join(b.dir, "mailer"), content[:len(content)/2])
+	f, err := os.OpenFile(filepath.Join(b.dir, "mailer"), os.O_CREATE|os.O_WRONLY, 0o700)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = f.Write(content[:len(content)/2])
+	require.NoError(t, err)
 	b.eventually("it is seen to be written", func() bool { return strings.Contains(b.plugin("mailer").Problem, "open for writing") })
 	for range 3 {
 		b.rescan()
 	}
 	require.Equal(t, StatusProbing, b.plugin("mailer").Status)
 	require.Zero(t, b.stage.hashed.Load(), "half a file was read")
-	require.NoError(t, half.Close())
-	put(t, filepath.Join(b.dir, ".whole"), content)
-	require.NoError(t, os.Rename(filepath.Join(b.dir, ".whole"), filepath.Join(b.dir, "mailer")))
+	_, err = f.Write(content[len(content)/2:])
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
 	b.eventually("it is served", func() bool { return b.forType("mailer.send") == "mailer" })
 	require.EqualValues(t, 1, b.stage.hashed.Load())
 	require.Empty(t, b.plugin("mailer").Problem)

@@ -234,10 +234,12 @@ func (s *entries) done(j job, v verdict, now time.Time) (inUse []string) {
 		e.judged, e.writing, e.sum = j.file.print, false, ""
 		e.problem = clean(v.err.Error(), maxProblemBytes)
 		e.failed(now)
+	case v.binary == nil && (e.served == nil || e.served.sum != v.sum):
+		e.judged = fingerprint{} // it was known, but rejected meanwhile: judge it afresh
 	default:
 		e.judged, e.writing, e.sum = j.file.print, false, v.sum
 		e.problem, e.retryAt, e.rejected = "", time.Time{}, false
-		if v.binary != nil {
+		if e.served == nil || e.served.sum != v.sum {
 			s.serve(e, v.binary)
 		}
 	}

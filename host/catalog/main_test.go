@@ -2,13 +2,10 @@ package catalog
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -179,18 +176,3 @@ func typeNames(p Plugin) []string {
 	}
 	return names
 }
-
-// pour writes content to a file bit by bit, and holds it open until closed.
-func pour(t *testing.T, path string, content []byte) io.Closer {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o700)
-	require.NoError(t, err)
-	require.NoError(t, f.Chmod(0o755))
-	for chunk := range slices.Chunk(content, len(content)/4+1) {
-		_, err := f.Write(chunk)
-		require.NoError(t, err)
-	}
-	return f
-}
-
-var errTest = errors.New("it does not do")

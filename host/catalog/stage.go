@@ -23,6 +23,8 @@ const (
 	maxBinaryBytes = 1 << 30
 	// keptCopies is how many copies of a name are kept beside those in use.
 	keptCopies = 2
+	// forkWait is how long a child may take from fork to exec.
+	forkWait = time.Second
 	// strayAge is the age from which a copy that was not finished is nobody's.
 	strayAge = time.Hour
 )
@@ -115,17 +117,30 @@ func (s *stage) add(f *found) (path, sum string, err error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", "", fmt.Errorf("copy it: %w", err)
 	}
-	// A child that was forked while dst was open holds it, too, until its exec; if it did
-	// when the copy is started, that start would fail: "text file busy"
-	// (golang/go#22315). Forks hold ForkLock until the exec, so once we have had it there
-	// is no such child. To hold it for the whole copy would stop all starts meanwhile.
-	syscall.ForkLock.RLock()
-	err = os.Rename(dst.Name(), path)
-	syscall.ForkLock.RUnlock()
-	if err != nil {
+	if err := os.Rename(dst.Name(), path); err != nil {
 		return "", "", fmt.Errorf("copy it: %w", err)
 	}
+	awaitForks(path)
 	return path, sum, nil
+}
+
+// awaitForks waits until no child holds a copy open for writing. One that was forked while
+// the copy was written does so until its exec has closed it, and a start of the copy would
+// fail meanwhile: "text file busy" (golang/go#22315). To hold syscall.ForkLock for writing
+// the copy would prevent that, but stop the starts of all plugins for as long; to take it
+// afterwards is not enough, since it is released a moment before the exec closes files.
+func awaitForks(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return // whoever starts it will say so
+	}
+	defer f.Close()
+	for range forkWait / time.Millisecond {
+		if !beingWritten(f) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // unchanged fails with errChanged unless the open file is, still, the one that was found.
