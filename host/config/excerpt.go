@@ -27,9 +27,9 @@ func excerpt(src []byte, at hcl.Range, masked []hcl.Range) (line, mark string, o
 		return "", "", false
 	}
 	// Only what is near can be in the window of a long line.
-	first := runeStart(src, max(0, at.Start.Byte-nearby))
+	first := min(at.Start.Byte, runeStart(src, max(0, at.Start.Byte-nearby)))
 	first += bytes.LastIndexByte(src[first:at.Start.Byte], '\n') + 1
-	last := runeStart(src, min(len(src), at.Start.Byte+nearby))
+	last := max(at.Start.Byte, runeStart(src, min(len(src), at.Start.Byte+nearby)))
 	if i := bytes.IndexByte(src[at.Start.Byte:last], '\n'); i >= 0 {
 		last = at.Start.Byte + i
 	}

@@ -85,8 +85,12 @@ func soundsSecret(word string, names []string) bool {
 		return false
 	}
 	word = strings.ToLower(word)
-	return slices.Contains(names, word) || suggest(word, names) != "" ||
-		strings.Contains(word, "pass") || strings.Contains(word, "secret") || strings.Contains(word, "token")
+	if slices.Contains(names, word) || suggest(word, names) != "" {
+		return true
+	}
+	return slices.ContainsFunc([]string{"pass", "pwd", "secret", "token", "key", "cred"}, func(part string) bool {
+		return strings.Contains(word, part)
+	})
 }
 
 // secretNames returns the names of all attributes that must not be shown.

@@ -184,16 +184,18 @@ func hclogValue(v any) any {
 		return string(v)
 	case hclog.Quote:
 		return string(v)
-	case nil, bool, string, error, int, int64, float64, slog.LogValuer:
+	case nil, bool, string, int, int64, float64, slog.LogValuer:
 		return v
+	case error:
+		return protect(func() string { return fmt.Sprintf("%v", v) })
 	}
 	return printed(v)
 }
 
 func printed(v any) string { return protect(func() string { return fmt.Sprintf("%+v", v) }) }
 
-// protect returns the text that f makes, or what it panicked with: fmt recovers from most
-// panics of a value's own methods, but not from all.
+// protect returns the text that f makes. fmt recovers from the panic of a value's own
+// method, but not if what it panicked with panics too when it is printed.
 func protect(f func() string) (text string) {
 	defer func() {
 		if p := recover(); p != nil {
