@@ -43,7 +43,7 @@ type Harness struct {
 	Skip func(name string) (reason string)
 
 	// Unit is the length of the shortest leases and delays that the suite uses; to let one
-	// pass it waits for 2.5 times as long. The default is 200 ms. A server that counts in
+	// pass it waits for 2.5 times as long, or 1.5 s longer. The default is 200 ms. A server that counts in
 	// whole seconds needs a second, or two.
 	Unit time.Duration
 
@@ -54,6 +54,14 @@ type Harness struct {
 	// AlwaysRepeated says that the broker can never rule out that it delivers a task
 	// twice, so that Delivery.Repeated is always set.
 	AlwaysRepeated bool
+
+	// PushTwice says that a task which is pushed again while it is there is there twice
+	// then, as on SQS standard queues.
+	PushTwice bool
+
+	// InspectsOnlyDead says that of a brokers.Inspector only what concerns dead letters
+	// works, as on SQS.
+	InspectsOnlyDead bool
 
 	// MaxParams is the largest parameters that the queue takes, in bytes. The default is
 	// task.MaxParamsBytes, which is what every kind should take if its server can.
@@ -169,7 +177,7 @@ func (e *env) open() brokers.Broker {
 
 // pass lets time go by until what was to last for d is over for certain.
 func (e *env) pass(d time.Duration) {
-	d = d*5/2 + 10*time.Millisecond
+	d += min(d*3/2, 3*time.Second/2) + 10*time.Millisecond
 	if e.q.Advance != nil {
 		e.q.Advance(d)
 		return

@@ -20,6 +20,9 @@ var modelCases = []testCase{
 		steps, slow := 400, 40
 		if e.q.Advance == nil {
 			slow = 4 // operations in which time must pass
+			if e.h.Unit >= time.Second {
+				slow = 2
+			}
 		}
 		seed := uint64(time.Now().UnixNano())
 		if s := os.Getenv("BROKERTEST_SEED"); s != "" {
@@ -91,7 +94,9 @@ func (m *model) step(slow *int) {
 	case n < 90:
 		m.settle()
 	case n < 94:
-		m.pushAgain()
+		if !m.h.PushTwice {
+			m.pushAgain()
+		}
 	case n < 96:
 		m.count()
 	case *slow > 0:
@@ -347,6 +352,9 @@ func (m *model) finish() {
 	m.count()
 	if i, ok := m.b.(brokers.Inspector); ok {
 		for _, s := range []brokers.State{brokers.StateScheduled, brokers.StateDead} {
+			if m.h.InspectsOnlyDead && s != brokers.StateDead {
+				continue
+			}
 			var want []task.ID
 			for _, t := range m.in(s) {
 				want = append(want, t.task.ID)
