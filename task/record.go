@@ -35,6 +35,8 @@ type Run struct {
 	// never lets a record of a lower Delivery replace one of a higher: it comes from a
 	// host that lost its lease.
 	Delivery int `json:"delivery,omitempty"`
+	// Crashes is how many hosts were lost while they ran this task.
+	Crashes int `json:"crashes,omitempty"`
 	// Ended is when this attempt ended; zero while it has not. A host that gets the
 	// attempt once more, because the one before died between record and ack, settles it
 	// without a second run.

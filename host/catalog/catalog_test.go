@@ -74,6 +74,14 @@ func TestReplaced(t *testing.T) {
 	require.Equal(t, "mailer", b.forType("mailer.new"))
 	require.NoError(t, b.run(first.Staged), "processes of the generation before may still be needed")
 	require.NoError(t, b.run(second.Staged))
+
+	for i := 3; i <= 4; i++ {
+		b.dropPlugin("mailer", strconv.Itoa(i), "mailer.send")
+		b.eventually("the next one is served", func() bool { return b.plugin("mailer").Generation == i })
+	}
+	b.eventually("old copies are removed", func() bool { return len(b.stage.copies()["mailer"]) == 1+keptGood })
+	require.NoFileExists(t, first.Staged)
+	require.FileExists(t, second.Staged)
 }
 
 func TestBadReplacementKeepsTheOld(t *testing.T) {
@@ -283,6 +291,7 @@ func TestManyRescansHashOnce(t *testing.T) {
 	b.eventually("it is read again", func() bool { return b.stage.hashed.Load() == 3 })
 	b.rescan()
 	require.Equal(t, p, b.plugin("mailer"))
+	require.EqualValues(t, 2, b.probes.Load())
 }
 
 func TestFolderProblems(t *testing.T) {
@@ -424,9 +433,12 @@ func TestEarlierCopyAfterRestart(t *testing.T) {
 	b.dropPlugin("mailer", "1", "mailer.send")
 	b.open()
 	good := b.plugin("mailer")
+	for i := range 3 { // bad copies do not push out the good one
+		b.drop("mailer", []byte("no program "+strconv.Itoa(i)))
+		b.rescan()
+	}
 	require.NoError(t, b.Close())
 
-	b.drop("mailer", []byte("no program"))
 	b.open()
 	b.rescan()
 	p := b.plugin("mailer")

@@ -158,6 +158,30 @@ func TestRetries(t *testing.T) {
 	require.True(t, s.quiet())
 }
 
+// A binary that is rejected while the same one, written again, is looked at, is judged
+// once more: it is no longer known to be good.
+func TestRejectedWhileJudged(t *testing.T) {
+	t.Parallel()
+	s := newTicker()
+	s.end(s.look(file("a", 1, time.Time{}))[0], verdict{sum: "x", binary: good("x")})
+	again := file("a", 2, time.Time{})
+	j := s.look(again)[0]
+	require.Equal(t, "x", j.known)
+	s.reject("a", "x", "crashes", s.now)
+	s.end(j, verdict{sum: "x"})
+	require.Equal(t, StatusBroken, s.snap().Plugins[0].Status)
+	for _, j := range s.look(again) {
+		require.True(t, j.earlier)
+		s.end(j, verdict{})
+	}
+	j = s.look(again)[0]
+	require.Empty(t, j.known)
+	s.end(j, verdict{sum: "x", binary: good("x")})
+	require.Equal(t, 2, s.snap().Plugins[0].Generation)
+	require.Empty(t, s.last.Plugins[0].Problem)
+	require.True(t, s.quiet())
+}
+
 // Plugins of the first scan get their types by name, whoever answers first; later ones
 // first come, first served.
 func TestOwners(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type bundle struct {
 	dir     string
 	options Options
 
+	probes atomic.Int64
+
 	mu  sync.Mutex
 	env map[string]map[string]string // by plugin
 	log bytes.Buffer
@@ -46,6 +49,7 @@ func setup(t *testing.T) *bundle {
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	b.options = Options{Dir: b.dir, StateDir: private(t), Launcher: l, Logger: slog.New(slog.NewTextHandler(b, nil)),
 		ProbeTimeout: 20 * time.Second, Spec: func(name string) process.Spec {
+			b.probes.Add(1)
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			s := process.Spec{StartTimeout: 20 * time.Second}

@@ -155,8 +155,6 @@ func (c *Catalog) findEarlier(ctx context.Context, name string) (v verdict) {
 		c.prober.probe(ctx, name, copied.path, func(d description, err error) {
 			if err == nil {
 				v.binary = &binary{sum: copied.sum, staged: copied.path, description: d}
-			} else if ctx.Err() == nil {
-				c.stage.demote(copied.path)
 			}
 		})
 		if v.binary != nil {

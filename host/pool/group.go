@@ -43,7 +43,8 @@ type Plugin struct {
 	// MaxProcesses bounds the processes of this plugin that run tasks or start; 0 means
 	// the number of workers.
 	MaxProcesses int
-	// KillGrace is how long a process may take to end when it is told to.
+	// KillGrace is how long before its time limit a task is told that it is near, so that
+	// it can end by itself; at most a tenth of the limit.
 	KillGrace time.Duration
 }
 

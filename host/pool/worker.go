@@ -10,10 +10,11 @@ import (
 )
 
 const (
-	// softShare and softMost say how long before the time limit a task is told: a tenth
-	// of the limit, at most softMost.
+	// softShare says how long before its time limit a task is told that it is near: a
+	// tenth of the limit, and no longer than the plugin's KillGrace.
 	softShare = 10
-	softMost  = 2 * time.Second
+	// retireGrace is how long a process may take to end when it is told to.
+	retireGrace = 5 * time.Second
 	// announceAfter is how long a task runs before it is worth telling that it does: most
 	// have ended by then.
 	announceAfter = 50 * time.Millisecond
@@ -40,6 +41,9 @@ type worker struct {
 	group *group
 	gen   int
 	proc  *process.Process
+
+	plugin string        // its name
+	grace  time.Duration // its KillGrace
 
 	outbox chan *pluginpb.HostMessage
 	quit   chan struct{} // closed once the process's end has been dealt with
@@ -75,7 +79,7 @@ type event struct {
 func newWorker(p *Pool, g *group, gen int, proc *process.Process) *worker {
 	// The outbox holds a whole window of single sends, and the control messages that can
 	// come on top, so that a send to it never blocks.
-	w := &worker{pool: p, group: g, gen: gen, proc: proc,
+	w := &worker{pool: p, group: g, gen: gen, proc: proc, plugin: g.plugin.Name, grace: g.plugin.KillGrace,
 		outbox: make(chan *pluginpb.HostMessage, windowMax+64), quit: make(chan struct{})}
 	w.timer = time.AfterFunc(time.Hour, w.watch)
 	w.timer.Stop()
@@ -97,7 +101,7 @@ func (w *worker) assign(jobs []*Job) bool {
 	for i, j := range jobs {
 		w.sentCount++
 		j.seq, j.sent, j.soft, j.told = w.sentCount, now, false, false
-		m.Tasks[i] = j.message()
+		m.Tasks[i] = j.message(w.grace)
 	}
 	first := len(w.window) == 0
 	w.window = append(w.window, jobs...)
@@ -110,16 +114,18 @@ func (w *worker) assign(jobs []*Job) bool {
 	return true
 }
 
-func (j *Job) message() *pluginpb.Task {
+func (j *Job) message(grace time.Duration) *pluginpb.Task {
 	t := &pluginpb.Task{Id: string(j.Task.ID), Type: j.Task.Type, Params: j.Task.Params,
 		TimeLimit: int64(j.Limit), Attempt: int32(j.Attempt), Priority: int32(j.Task.Priority)}
 	if j.Limit > 0 {
-		t.SoftLimit = int64(softLimit(j.Limit))
+		t.SoftLimit = int64(j.softLimit(grace))
 	}
 	return t
 }
 
-func softLimit(limit time.Duration) time.Duration { return limit - min(limit/softShare, softMost) }
+func (j *Job) softLimit(grace time.Duration) time.Duration {
+	return j.Limit - min(j.Limit/softShare, grace)
+}
 
 // post queues a message for the plugin. The outbox is sized so that this does not block;
 // if it is full all the same, the plugin has not read for long and the message is a
@@ -156,7 +162,7 @@ func (w *worker) arm(now time.Time) {
 	if head.Limit > 0 {
 		at := head.Limit
 		if !head.soft {
-			at = softLimit(head.Limit)
+			at = head.softLimit(w.grace)
 		}
 		next = at
 	}
@@ -170,7 +176,8 @@ func (w *worker) arm(now time.Time) {
 		w.timer.Stop()
 		return
 	}
-	w.timer.Reset(max(0, next-now.Sub(w.headSince)))
+	// What is overdue waits for something else (a task to begin, say): look again soon.
+	w.timer.Reset(max(2*time.Millisecond, next-now.Sub(w.headSince)))
 }
 
 // watch is the timer's function: it looks after the head of the window.
@@ -190,9 +197,9 @@ func (w *worker) watch() {
 	progress := w.proc.Progress()
 	if !head.told && ran >= announceAfter && (!progress.Kept || progress.Begun >= head.seq) {
 		head.told = true
-		w.pool.observer.Running(head, w.group.plugin.Name, w.proc.PID(), w.headSince)
+		w.pool.observer.Running(head, w.plugin, w.proc.PID(), w.headSince)
 	}
-	if head.Limit > 0 && ran >= softLimit(head.Limit) {
+	if head.Limit > 0 && ran >= head.softLimit(w.grace) {
 		switch {
 		case progress.Kept && progress.Begun < head.seq && now.Sub(head.sent) < beginGrace:
 			// The limit runs from the task's start, and it has not started.
@@ -245,7 +252,7 @@ func (w *worker) retire() {
 	w.mu.Lock()
 	w.retiring = true
 	w.mu.Unlock()
-	w.proc.Retire(w.group.plugin.KillGrace)
+	w.proc.Retire(retireGrace)
 }
 
 func (w *worker) receiveLoop() {
@@ -291,7 +298,7 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		w.window = w.window[1:]
 		started := w.headSince
 		w.headSince = now
-		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.group.plugin.Name, PID: w.proc.PID(),
+		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
 			Started: started, Duration: now.Sub(started), Result: k.Result, Dump: j.dump})
 	case *pluginpb.Event_Recalled:
 		w.mu.Lock()
@@ -315,7 +322,7 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		// Those tasks will not be begun, so the numbering goes back with them.
 		w.sentCount -= uint64(len(k.Recalled.GetIds()))
 	case *pluginpb.Event_Log:
-		w.pool.observer.Log(w.group.plugin.Name, w.proc.PID(), w.running(k.Log.GetId()), k.Log)
+		w.pool.observer.Log(w.plugin, w.proc.PID(), w.running(k.Log.GetId()), k.Log)
 	case *pluginpb.Event_State:
 		if j := w.running(k.State.GetId()); j != nil {
 			w.pool.observer.State(j, k.State)
@@ -390,7 +397,7 @@ func (w *worker) end() {
 	w.mu.Unlock()
 	for i, j := range window {
 		if j.charged(i == 0, progress, ev.exit) {
-			ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Died, Plugin: w.group.plugin.Name, PID: w.proc.PID(),
+			ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Died, Plugin: w.plugin, PID: w.proc.PID(),
 				Started: since, Duration: now.Sub(since), Exit: ev.exit, Dump: j.dump})
 			continue
 		}

@@ -1,0 +1,228 @@
+package dispatch
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host/pool"
+)
+
+// countWait is how long a draw waits for a broker that is being asked for its count; a
+// slower one sits the draw out.
+const countWait = 250 * time.Millisecond
+
+// feed leases tasks as the pool wants them, until feeding ends. One goroutine.
+func (d *Dispatcher) feed() {
+	defer close(d.feedDone)
+	defer d.giveBackLate()
+	outstanding := 0 // tasks asked for, not answered yet
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for d.feedCtx.Err() == nil {
+		now := time.Now()
+		want := min(d.o.Pool.Want(), maxUnsettled-d.Held()) - outstanding
+		sleep := d.o.BusySleep
+		switch asked, pause := d.choose(want, now); {
+		case asked > 0:
+			outstanding += asked
+			continue
+		case want > 0:
+			sleep = pause
+		}
+		// All workers busy, all queues empty, or answers under way: whatever changes that
+		// ends the sleep at once.
+		timer.Reset(max(sleep, time.Millisecond))
+		select {
+		case <-d.feedCtx.Done():
+		case <-timer.C:
+		case <-d.o.Pool.Changed():
+		case <-d.woken:
+			for _, s := range d.sources {
+				s.countAt = time.Time{}
+			}
+		case r := <-d.results:
+			outstanding -= r.ask.lease
+			d.answered(r)
+		}
+	}
+}
+
+// choose asks sources for up to want tasks, drawn by rank. It returns how many it has asked
+// for and, where that is none, how long to sleep.
+func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Duration) {
+	if want <= 0 {
+		return 0, d.o.BusySleep
+	}
+	sleep = d.o.EmptySleep
+	priorities := make([]int, len(d.sources))
+	due := make([]bool, len(d.sources))
+	counting := false
+	for i, s := range d.sources {
+		priorities[i] = s.Priority
+		until, down := s.down(now)
+		switch {
+		case s.asked:
+			if s.askedAt.Add(countWait).After(now) && s.countAt.IsZero() {
+				counting = true
+			}
+		case down:
+			sleep = min(sleep, max(until.Sub(now), time.Millisecond))
+		case s.countAt.IsZero() || now.Sub(s.countAt) >= max(s.CountFor, d.emptyAge(s)):
+			if len(d.sources) == 1 {
+				// There is nothing to choose, so nothing to count.
+				due[i] = true
+				continue
+			}
+			s.ask(ask{}, now)
+			s.countAt = time.Time{}
+			counting = true
+		case s.count > 0:
+			due[i] = true
+		default:
+			sleep = min(sleep, max(s.CountFor, d.emptyAge(s))-now.Sub(s.countAt))
+		}
+	}
+	if counting {
+		return 0, countWait
+	}
+	shares := make([]int, len(d.sources))
+	weights := brokers.Weights(priorities, due)
+	for range want {
+		i := brokers.Draw(weights, rand.Float64())
+		if i < 0 {
+			break
+		}
+		shares[i]++
+		if s := d.sources[i]; len(d.sources) > 1 && int64(shares[i]) >= s.count {
+			due[i] = false
+			weights = brokers.Weights(priorities, due)
+		} else if len(d.sources) == 1 {
+			shares[i] = want
+			break
+		}
+	}
+	for i, n := range shares {
+		if n > 0 {
+			d.sources[i].ask(ask{lease: min(n, batchMost)}, now)
+			asked += min(n, batchMost)
+		}
+	}
+	return asked, sleep
+}
+
+// emptyAge is how long an empty queue is left in peace.
+func (d *Dispatcher) emptyAge(s *source) time.Duration {
+	if s.count > 0 {
+		return 0
+	}
+	return d.o.EmptySleep
+}
+
+func (s *source) ask(a ask, now time.Time) {
+	s.asked, s.askedAt = true, now
+	s.asks <- a // has room: one at a time
+}
+
+// answered takes in what a source has answered.
+func (d *Dispatcher) answered(r result) {
+	s, now := r.source, time.Now()
+	s.asked = false
+	switch {
+	case r.err != nil && len(r.deliveries) == 0:
+		s.count, s.countAt = 0, now
+		return
+	case r.ask.lease == 0:
+		s.count, s.countAt = r.count, now
+		if s.count == 0 {
+			d.waitFor(s)
+		}
+		return
+	}
+	s.count = max(0, s.count-int64(len(r.deliveries)))
+	if len(r.deliveries) < r.ask.lease {
+		// That was all. A single source is asked once more after its Waiter has been set
+		// up, since a push may fall between the two.
+		s.count, s.countAt = 0, now
+		if d.waitFor(s) && len(r.deliveries) == 0 {
+			s.countAt = time.Time{}
+		}
+	} else if len(d.sources) == 1 {
+		s.countAt = time.Time{}
+	}
+	d.submit(r.deliveries)
+}
+
+// waitFor has the source's Waiter wait, if it does not already. It reports whether it has
+// set it up just now.
+func (d *Dispatcher) waitFor(s *source) bool {
+	if _, ok := s.Broker.Broker.(brokers.Waiter); !ok {
+		return false
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// submit hands deliveries to the pool.
+func (d *Dispatcher) submit(deliveries []*delivery) {
+	jobs := make([]*pool.Job, 0, len(deliveries))
+	for _, dv := range deliveries {
+		switch {
+		case dv.Unreadable != nil:
+			d.buryUnreadable(dv)
+		case dv.Repeated:
+			if job := d.examine(dv); job != nil {
+				jobs = append(jobs, job)
+			}
+		default:
+			jobs = append(jobs, d.job(dv))
+		}
+	}
+	if len(jobs) == 0 {
+		return
+	}
+	if err := d.o.Pool.Submit(jobs); err != nil {
+		for _, j := range jobs {
+			d.release(j.Tag.(*delivery), time.Time{}, "")
+		}
+	}
+}
+
+// job makes a delivery into a job.
+func (d *Dispatcher) job(dv *delivery) *pool.Job {
+	limit := dv.Task.TimeLimit
+	switch {
+	case limit == 0:
+		limit = d.o.TimeLimit(dv.Task.Type)
+	case limit < 0:
+		limit = 0
+	}
+	j := &pool.Job{Task: dv.Task, Attempt: dv.Attempt, Limit: limit, Tag: dv}
+	dv.source.mu.Lock()
+	dv.job = j
+	dv.source.mu.Unlock()
+	return j
+}
+
+// giveBackLate gives back what was leased while feeding ended.
+func (d *Dispatcher) giveBackLate() {
+	for _, s := range d.sources {
+		for s.asked {
+			select {
+			case r := <-d.results:
+				r.source.asked = false
+				for _, dv := range r.deliveries {
+					d.release(dv, time.Time{}, "")
+				}
+			case <-time.After(time.Second):
+				// Its goroutine has ended without taking the ask, or the broker hangs:
+				// then the leases end by themselves.
+				s.asked = false
+			}
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/backplane/leptir/host/pool"
+	"github.com/backplane/leptir/internal/pluginpb"
+	"github.com/backplane/leptir/task"
+)
+
+const (
+	maxLogMessage = 64 << 10
+	maxLogAttrs   = 64
+)
+
+// Observer is what a pool tells while tasks run: their log lines go to the host's log, and
+// that they run goes into their record. It implements pool.Observer.
+type Observer struct{ Logger *slog.Logger }
+
+var _ pool.Observer = (*Observer)(nil)
+
+// Log writes a task's log line.
+func (o *Observer) Log(plugin string, pid int, job *pool.Job, l *pluginpb.Log) {
+	level := slog.Level(max(-4, min(8, l.GetLevel())))
+	if !o.Logger.Enabled(context.Background(), level) {
+		return
+	}
+	at := time.Now()
+	if t := time.Unix(0, l.GetTime()); at.Sub(t).Abs() < time.Minute {
+		at = t
+	}
+	r := slog.NewRecord(at, level, clip(l.GetMessage(), maxLogMessage), 0)
+	if job != nil {
+		r.AddAttrs(slog.String("task", string(job.Task.ID)), slog.String("type", job.Task.Type), slog.Int("attempt", job.Attempt))
+	}
+	r.AddAttrs(slog.String("plugin", plugin), slog.Int("worker", pid))
+	if len(l.GetAttrs()) > 0 && len(l.GetAttrs()) <= maxLogMessage {
+		var attrs map[string]any
+		if json.Unmarshal(l.GetAttrs(), &attrs) == nil && len(attrs) <= maxLogAttrs {
+			r.AddAttrs(slog.Any("attrs", attrs))
+		}
+	}
+	_ = o.Logger.Handler().Handle(context.Background(), r)
+}
+
+// State is not written while a task runs; its result carries all states.
+func (o *Observer) State(*pool.Job, *pluginpb.State) {}
+
+// Progress is logged.
+func (o *Observer) Progress(job *pool.Job, p *pluginpb.Progress) {
+	o.Logger.Debug("progress", "task", job.Task.ID, "type", job.Task.Type, "fraction", p.GetFraction(), "text", clip(p.GetText(), maxReason))
+}
+
+// Push refuses: this host has nowhere to push to.
+func (o *Observer) Push(_ *pool.Job, _ *pluginpb.Push, reply func(*pluginpb.PushReply)) {
+	reply(&pluginpb.PushReply{Error: "this host does not take tasks from tasks"})
+}
+
+// Running writes down that a task is in progress.
+func (o *Observer) Running(job *pool.Job, plugin string, pid int, started time.Time) {
+	dv := job.Tag.(*delivery)
+	d := dv.source.d
+	if !dv.source.stillOurs(dv, time.Now()) {
+		return
+	}
+	d.stores.put([]task.Record{{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, ExStart: started.UTC(),
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Host: d.o.Host, Plugin: plugin, Process: pid}}}, nil)
+}

@@ -1,0 +1,193 @@
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/backplane/leptir/task"
+)
+
+const (
+	// recordsMost is the most records in one call of a store.
+	recordsMost = 1024
+	// dropBacklog is how many records may wait for a store whose records may be dropped.
+	dropBacklog = 100_000
+)
+
+// recorder writes records to all stores, each by a goroutine of its own, so that one that
+// is down holds up only the tasks that must wait for it.
+type recorder struct {
+	writers []*writer
+	wg      sync.WaitGroup
+}
+
+// entry is a record on its way into one store. done, where set, is told how it ended.
+type entry struct {
+	record task.Record
+	done   *confirmation
+}
+
+// confirmation waits until every store that must has taken a record.
+type confirmation struct {
+	left   atomic.Int32
+	failed atomic.Bool
+	then   func(ok bool)
+}
+
+func (c *confirmation) add(ok bool) {
+	if c == nil {
+		return
+	}
+	if !ok {
+		c.failed.Store(true)
+	}
+	if c.left.Add(-1) == 0 {
+		c.then(!c.failed.Load())
+	}
+}
+
+type writer struct {
+	Store
+	logger *slog.Logger
+	queue  *mailbox[entry]
+
+	waiting atomic.Int64
+	dropped atomic.Int64
+	mu      sync.Mutex
+	problem string
+}
+
+func newRecorder(ctx context.Context, stores []Store, logger *slog.Logger) *recorder {
+	r := &recorder{}
+	for _, s := range stores {
+		w := &writer{Store: s, logger: logger, queue: newMailbox[entry]()}
+		r.writers = append(r.writers, w)
+		r.wg.Go(func() { w.loop(ctx) })
+	}
+	return r
+}
+
+// close writes what waits, each store as long as it takes it, and ends.
+func (r *recorder) close() {
+	for _, w := range r.writers {
+		w.queue.close()
+	}
+	r.wg.Wait()
+}
+
+// put records, and calls then once every store has the records that must have them, or
+// can't have them any more because the host ends. then must not block.
+func (r *recorder) put(records []task.Record, then func(ok bool)) {
+	var c *confirmation
+	if then != nil {
+		c = &confirmation{then: then}
+		c.left.Store(1)
+	}
+	for _, w := range r.writers {
+		if w.Drop && w.waiting.Load() > dropBacklog {
+			w.dropped.Add(int64(len(records)))
+			continue
+		}
+		entries := make([]entry, len(records))
+		for i := range records {
+			entries[i] = entry{record: records[i]}
+		}
+		if c != nil && !w.Drop && len(entries) > 0 {
+			// The last one's confirmation stands for all before it.
+			c.left.Add(1)
+			entries[len(entries)-1].done = c
+		}
+		w.waiting.Add(int64(len(entries)))
+		w.queue.put(entries...)
+	}
+	c.add(true)
+}
+
+func (w *writer) loop(ctx context.Context) {
+	for {
+		batch, ok := w.queue.take(recordsMost)
+		if !ok {
+			return
+		}
+		err := w.write(ctx, batch)
+		w.waiting.Add(-int64(len(batch)))
+		for i := range batch {
+			if batch[i].done != nil {
+				batch[i].done.add(err == nil)
+			}
+		}
+	}
+}
+
+// write puts a batch, trying again until the store takes it or the host ends.
+func (w *writer) write(ctx context.Context, batch []entry) error {
+	records := make([]task.Record, len(batch))
+	for i := range batch {
+		records[i] = batch[i].record
+	}
+	for try := 0; ; try++ {
+		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		err := w.Store.Store.Put(call, records)
+		cancel()
+		if err == nil {
+			if try > 0 {
+				w.logger.Info("meta storage is back", "store", w.Name)
+				w.setProblem("")
+			}
+			return nil
+		}
+		w.setProblem(err.Error())
+		if try == 0 || try%20 == 0 {
+			w.logger.Error("meta storage fails; it will be tried again", "store", w.Name, "error", err, "records", len(records),
+				"tasks", map[bool]string{true: "are settled all the same", false: "are not settled before"}[w.Drop])
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(min(retryMost, retryFirst<<min(try, 10))):
+		}
+	}
+}
+
+func (w *writer) setProblem(s string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.problem = s
+}
+
+// StoreStatus is a look at one store, as this host sees it.
+type StoreStatus struct {
+	Name    string `json:"name"`
+	Waiting int64  `json:"waiting"` // records not written yet
+	Dropped int64  `json:"dropped"`
+	Problem string `json:"problem,omitempty"`
+}
+
+func (r *recorder) status() (all []StoreStatus) {
+	for _, w := range r.writers {
+		w.mu.Lock()
+		all = append(all, StoreStatus{Name: w.Name, Waiting: w.waiting.Load(), Dropped: w.dropped.Load(), Problem: w.problem})
+		w.mu.Unlock()
+	}
+	return all
+}
+
+// get returns a task's record from the first store that has one.
+func (r *recorder) get(ctx context.Context, id task.ID) (rec task.Record, found bool, err error) {
+	for _, w := range r.writers {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		recs, gerr := w.Store.Store.Get(call, []task.ID{id})
+		cancel()
+		if gerr != nil {
+			err = gerr
+			continue
+		}
+		if len(recs) > 0 {
+			return recs[0], true, nil
+		}
+	}
+	return task.Record{}, false, err
+}

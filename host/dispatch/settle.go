@@ -1,0 +1,251 @@
+package dispatch
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host/pool"
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/pluginpb"
+	"github.com/backplane/leptir/task"
+)
+
+const (
+	// What a plugin says about its task goes into the record as far as this.
+	maxResponse = 1 << 20 // bytes of respM
+	maxError    = 16 << 10
+	maxStack    = 64 << 10
+	maxMeta     = 1 << 20
+	maxStates   = 1000
+	// maxReason bounds the reason of a settlement, which brokers keep.
+	maxReason = 2 << 10
+)
+
+// receive turns outcomes into records and settlements until the pool is closed.
+func (d *Dispatcher) receive() {
+	for outcomes := range d.o.Pool.Outcomes() {
+		now := time.Now()
+		records := make([]task.Record, 0, len(outcomes))
+		settlements := map[*source][]brokers.Settlement{}
+		for i := range outcomes {
+			o := &outcomes[i]
+			dv := o.Job.Tag.(*delivery)
+			if !dv.source.stillOurs(dv, now) {
+				// Whoever has it now records and settles it.
+				dv.source.forget([]task.ID{dv.Task.ID})
+				continue
+			}
+			rec, st := d.conclude(o, dv, now)
+			if rec != nil {
+				records = append(records, *rec)
+			}
+			settlements[dv.source] = append(settlements[dv.source], st)
+		}
+		d.finish(records, settlements)
+	}
+}
+
+// finish records, then settles: in this order, so that a host that dies between the two
+// leaves a task that is settled by its record, not one that has vanished.
+func (d *Dispatcher) finish(records []task.Record, settlements map[*source][]brokers.Settlement) {
+	d.stores.put(records, func(ok bool) {
+		for s, batch := range settlements {
+			if ok {
+				s.settlements.put(batch...)
+				continue
+			}
+			// The host ends with the record unwritten: the leases end by themselves.
+			ids := make([]task.ID, len(batch))
+			for i := range batch {
+				ids[i] = batch[i].ID
+			}
+			s.forget(ids)
+		}
+	})
+}
+
+// conclude decides what becomes of a task.
+func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*task.Record, brokers.Settlement) {
+	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release}
+	switch {
+	case o.Kind == pool.Returned:
+		return nil, st
+	case o.Kind == pool.Unserved:
+		st.At, st.Reason = d.parkUntil(&dv.Task, o.Reason, now), clip(o.Reason, maxReason)
+		return nil, st
+	case o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
+		rec := d.record(o, dv)
+		rec.Status, rec.RetC, rec.RespM = task.Pending, 0, ""
+		rec.Run.Note = "interrupted by the shutdown of host " + d.o.Host + "; the attempt does not count"
+		return &rec, st
+	}
+
+	rec := d.record(o, dv)
+	rec.Run.Ended = now.UTC()
+	var failure *pluginpb.Failure
+	if o.Kind == pool.Ended {
+		failure = o.Result.GetFailure()
+	}
+	if !rec.RetC.Failed() {
+		st.Verdict = brokers.Done
+		return &rec, st
+	}
+	st.Reason = clip(rec.Run.Error, maxReason)
+	if st.Reason == "" {
+		st.Reason = rec.RetC.String()
+	}
+	if dv.Attempt < d.o.MaxAttempts && !failure.GetPermanent() {
+		wait := d.o.Backoff(dv.Attempt)
+		if after := failure.GetRetryAfter(); after > 0 {
+			wait = time.Duration(after)
+		}
+		st.Verdict, st.At = brokers.Retry, now.Add(wait)
+		rec.Status, rec.Run.Retry = task.Pending, st.At.UTC()
+		return &rec, st
+	}
+	st.Verdict = brokers.Bury
+	return &rec, st
+}
+
+// record makes the record of a run.
+func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed,
+		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
+	if o.Kind == pool.Ended {
+		d.recordResult(&rec, o)
+		return rec
+	}
+	rec.RetC = task.Error
+	rec.RespM = o.Exit.String()
+	if o.Exit.Reason == process.ReasonTimeout {
+		rec.RetC = task.TimeLimitExceeded
+		rec.RespM = fmt.Sprintf("time limit of %v exceeded", o.Job.Limit)
+	}
+	rec.Run.Error = rec.RespM
+	rec.Run.Stack = clip(o.Dump, maxStack)
+	rec.Run.Exit = &task.Exit{Reason: string(o.Exit.Reason), Code: max(0, o.Exit.Code), PeakMemory: o.Exit.PeakMemory,
+		CPUSeconds: (o.Exit.UserTime + o.Exit.SystemTime).Seconds(), Stderr: o.Exit.Output}
+	if o.Exit.Signal != 0 {
+		rec.Run.Exit.Signal = process.SignalName(o.Exit.Signal)
+	}
+	return rec
+}
+
+// recordResult takes in what the plugin says, as far as it can be believed.
+func (d *Dispatcher) recordResult(rec *task.Record, o *pool.Outcome) {
+	r := o.Result
+	rec.RetC = task.ReturnCode(r.GetReturnCode())
+	if !rec.RetC.Valid() {
+		rec.RetC = task.Unknown
+	}
+	rec.RespM = clip(strings.Join(r.GetResponse(), " "), maxResponse)
+	// The plugin knows its run to the microsecond; the host knows what is possible.
+	if took := time.Duration(r.GetDuration()); took >= 0 && took <= o.Duration {
+		rec.ExTime = took.Seconds()
+	}
+	if at := time.Unix(0, r.GetStarted()); r.GetStarted() > 0 && !at.Before(o.Started.Add(-time.Second)) && at.Before(o.Started.Add(o.Duration+time.Second)) {
+		rec.ExStart = at.UTC()
+	}
+	states := r.GetStates()
+	for _, s := range states[:min(len(states), maxStates)] {
+		rec.Run.States = append(rec.Run.States, int(s))
+	}
+	if meta := r.GetMeta(); len(meta) > 0 {
+		if len(meta) > maxMeta {
+			rec.Run.Note = fmt.Sprintf("additional meta info left out: %d bytes, at most %d are kept", len(meta), maxMeta)
+		} else if err := json.Unmarshal(meta, &rec.Meta); err != nil {
+			rec.Meta = nil
+			rec.Run.Note = "additional meta info left out: it is not a JSON object"
+		}
+	}
+	if f := r.GetFailure(); f != nil {
+		rec.Run.Error, rec.Run.Stack = clip(f.GetMessage(), maxError), clip(f.GetStack(), maxStack)
+		if !rec.RetC.Failed() {
+			rec.RetC = task.Error
+		}
+		if rec.RespM == "" {
+			rec.RespM = rec.Run.Error
+		}
+	}
+}
+
+// clip cuts s to at most n bytes and makes it valid UTF-8.
+func clip(s string, n int) string {
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+// release gives a delivery back that has not run.
+func (d *Dispatcher) release(dv *delivery, at time.Time, reason string) {
+	dv.source.settlements.put(brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: at, Reason: reason})
+}
+
+// buryUnreadable moves a message that cannot be decoded to the dead letters.
+func (d *Dispatcher) buryUnreadable(dv *delivery) {
+	reason := clip("unreadable message: "+dv.Unreadable.Error(), maxReason)
+	d.o.Logger.Error("unreadable message moved to the dead letters", "broker", dv.source.Name, "task", dv.Task.ID, "error", dv.Unreadable, "bytes", len(dv.Raw))
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed, RetC: task.Error, RespM: reason,
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Host: d.o.Host, Error: reason, Ended: time.Now().UTC()}}
+	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
+		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
+}
+
+// examine looks what is known of a task that may have run before. It returns the job to
+// run, or nil if the task has been settled by what its record says.
+func (d *Dispatcher) examine(dv *delivery) *pool.Job {
+	rec, found, err := d.stores.get(d.ctx, dv.Task.ID)
+	if err != nil && !found {
+		d.o.Logger.Warn("a task is delivered again and its record cannot be read; it is run", "task", dv.Task.ID, "error", err)
+	}
+	now := time.Now()
+	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
+	crashes := 0
+	if found && rec.Run.Attempt == dv.Attempt {
+		switch {
+		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
+			st.Verdict, st.At, st.Reason = brokers.Retry, rec.Run.Retry, clip(rec.Run.Error, maxReason)
+		case !rec.Run.Ended.IsZero() && rec.RetC.Failed():
+			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
+		case !rec.Run.Ended.IsZero():
+			st.Verdict = brokers.Done
+		case rec.Status == task.InProgress:
+			crashes = rec.Run.Crashes + 1
+		}
+		if st.Verdict != 0 {
+			d.o.Logger.Info("task had ended before its host was lost; settled by its record", "task", dv.Task.ID, "attempt", dv.Attempt)
+			dv.source.settlements.put(st)
+			return nil
+		}
+	}
+	rec = task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress,
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: crashes, Host: d.o.Host}}
+	if crashes >= d.o.MaxCrashes {
+		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, now.UTC()
+		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
+		rec.Run.Error = rec.RespM
+		st.Verdict, st.Reason = brokers.Bury, rec.RespM
+		d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
+		return nil
+	}
+	// Its host was lost, perhaps by its own doing: from now on it is written down that it
+	// runs before it does.
+	written := make(chan struct{})
+	d.stores.put([]task.Record{rec}, func(bool) { close(written) })
+	select {
+	case <-written:
+	case <-d.ctx.Done():
+	case <-time.After(time.Second):
+		// A store that is down delays a task, but does not stop it.
+	}
+	return d.job(dv)
+}

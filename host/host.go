@@ -1,0 +1,223 @@
+// Package host assembles a host from its parts and owns their order: configuration,
+// brokers and stores, plugin processes, catalog, pool, dispatcher are opened in this order
+// and closed in the reverse one. It knows none of their details.
+package host
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/backplane/leptir/host/catalog"
+	"github.com/backplane/leptir/host/config"
+	"github.com/backplane/leptir/host/dispatch"
+	"github.com/backplane/leptir/host/logging"
+	"github.com/backplane/leptir/host/pool"
+	"github.com/backplane/leptir/host/process"
+)
+
+// settleGrace is how long the settlement of killed tasks may take at a shutdown.
+const settleGrace = 5 * time.Second
+
+// Host runs tasks as its configuration says. Open makes it work at once; Stop ends it.
+type Host struct {
+	cfg      *config.Config
+	logger   *slog.Logger
+	brokers  []config.OpenBroker
+	stores   []config.OpenStore
+	launcher *process.Launcher
+	catalog  *catalog.Catalog
+	pool     *pool.Pool
+	dispatch *dispatch.Dispatcher
+
+	quit chan struct{}
+	wg   sync.WaitGroup
+}
+
+// Open opens everything that the configuration names and starts to run tasks. Its error
+// names what could not be opened; nothing is left open then. ctx bounds the opening only.
+func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host, err error) {
+	h = &Host{cfg: cfg, logger: logger, quit: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			h.close()
+			h = nil
+		}
+	}()
+	if h.brokers, err = cfg.OpenBrokers(ctx, logger); err != nil {
+		return h, err
+	}
+	if h.stores, err = cfg.OpenStores(ctx, logger); err != nil {
+		return h, err
+	}
+	state := string(cfg.Host.StateDir)
+	if err = os.MkdirAll(state, 0o700); err != nil {
+		return h, fmt.Errorf("state folder %q: %w; create it or set state_dir in host {}", state, err)
+	}
+	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logger), h.printed)
+	if err != nil {
+		return h, fmt.Errorf("state folder %q: %w", state, err)
+	}
+	h.catalog, err = catalog.Open(ctx, catalog.Options{Dir: string(cfg.Host.PluginDir), StateDir: state,
+		Launcher: h.launcher, Logger: logger, Spec: h.spec})
+	if err != nil {
+		return h, err
+	}
+	h.pool = pool.New(pool.Options{Workers: cfg.Host.NumberOfWorkers, Launcher: h.launcher, Logger: logger,
+		Observer: &dispatch.Observer{Logger: logger}, OnBroken: h.broken})
+	h.pool.SetPlugins(h.plugins())
+	h.dispatch = dispatch.New(h.dispatchOptions())
+	h.wg.Go(h.follow)
+	return h, nil
+}
+
+func (h *Host) dispatchOptions() dispatch.Options {
+	c := h.cfg.Host
+	o := dispatch.Options{Pool: h.pool, Logger: h.logger, Host: c.Name, Lease: c.LeaseTime,
+		EmptySleep: c.EmptyQueueSleepTime, BusySleep: c.WorkersActiveSleepTime, TimeLimit: h.timeLimit,
+		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes}
+	for _, b := range h.brokers {
+		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
+			CountFor: b.TaskCountCachingTime, Broker: b.Handle})
+	}
+	for _, s := range h.stores {
+		o.Stores = append(o.Stores, dispatch.Store{Name: s.Name, Drop: s.OnFailure == config.OnFailureDrop, Store: s.Handle})
+	}
+	return o
+}
+
+// Stop ends the host: no new tasks, what has not begun is given back, running tasks may go
+// on for shutdown_timeout, then they are killed and given back with their attempt
+// uncounted. The end of ctx ends the wait at once. It returns when nothing is left.
+func (h *Host) Stop(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Host.ShutdownTimeout)
+	defer cancel()
+	if n := h.dispatch.Held(); n > 0 {
+		h.logger.Info("stopping; waiting for running tasks", "held", n, "shutdown_timeout", h.cfg.Host.ShutdownTimeout.String())
+	}
+	h.dispatch.Drain(ctx, settleGrace)
+	h.close()
+}
+
+// close closes whatever has been opened, in the reverse order.
+func (h *Host) close() {
+	close(h.quit)
+	h.wg.Wait()
+	if h.pool != nil {
+		h.pool.Close()
+	}
+	if h.dispatch != nil {
+		h.dispatch.Close()
+	}
+	if h.catalog != nil {
+		_ = h.catalog.Close()
+	}
+	if h.launcher != nil {
+		if err := h.launcher.Close(); err != nil {
+			h.logger.Warn("cannot tidy up", "error", err)
+		}
+	}
+	for _, s := range h.stores {
+		if err := s.Handle.Close(); err != nil {
+			h.logger.Warn("cannot close meta storage", "store", s.Name, "error", err)
+		}
+	}
+	for _, b := range h.brokers {
+		if err := b.Handle.Close(); err != nil {
+			h.logger.Warn("cannot close broker", "broker", b.Name, "error", err)
+		}
+	}
+}
+
+// follow tells the pool of every change of the plugin folder.
+func (h *Host) follow() {
+	for {
+		select {
+		case <-h.quit:
+			return
+		case <-h.catalog.Changes():
+			h.pool.SetPlugins(h.plugins())
+			h.dispatch.PluginsChanged()
+		}
+	}
+}
+
+// plugins returns what the pool is to start processes of.
+func (h *Host) plugins() (all []pool.Plugin) {
+	snapshot := h.catalog.Current()
+	for _, p := range snapshot.Plugins {
+		if !p.Serving() {
+			continue
+		}
+		c := h.pluginConfig(p.Name)
+		spec := h.spec(p.Name)
+		spec.Path = p.Staged
+		q := pool.Plugin{Name: p.Name, Generation: p.Generation, Spec: spec,
+			Fresh: c.Isolation == config.IsolationFresh, MaxTasks: c.MaxTasks, MaxAge: c.MaxAge,
+			MemoryMax: int64(c.MemoryMax), Spares: c.Spares, MaxProcesses: c.MaxProcesses, KillGrace: c.KillGrace}
+		for _, t := range p.Types {
+			if by, ok := snapshot.ForType(t.Name); ok && by.Name == p.Name {
+				q.Types = append(q.Types, t.Name)
+			}
+		}
+		all = append(all, q)
+	}
+	return all
+}
+
+func (h *Host) pluginConfig(file string) config.Plugin {
+	return h.cfg.Plugin(strings.TrimSuffix(file, filepath.Ext(file)))
+}
+
+// spec says how a plugin's processes are started, but for the binary.
+func (h *Host) spec(file string) process.Spec {
+	c := h.pluginConfig(file)
+	s := process.Spec{Plugin: file, Args: c.Arguments, StartTimeout: c.StartTimeout, TLS: c.TLS == config.TLSAuto}
+	for _, name := range c.EnvironmentAllow {
+		if v, ok := os.LookupEnv(name); ok {
+			s.Env = append(s.Env, name+"="+v)
+		}
+	}
+	for name, v := range c.Environment {
+		s.Env = append(s.Env, name+"="+v)
+	}
+	return s
+}
+
+// timeLimit returns the limit of a type's tasks that bring none.
+func (h *Host) timeLimit(taskType string) time.Duration {
+	if p, ok := h.catalog.Current().ForType(taskType); ok {
+		return h.pluginConfig(p.Name).TaskExecutionTime
+	}
+	return h.cfg.Host.TaskExecutionTime
+}
+
+// broken hands a plugin that does not come up to the catalog, which may know an older
+// binary that does.
+func (h *Host) broken(name string, generation int, problem string) {
+	p, ok := h.catalog.Current().Plugin(name)
+	if ok && p.Generation == generation {
+		h.wg.Go(func() { h.catalog.Reject(name, p.SHA256, problem) })
+	}
+}
+
+// printed logs a line that a plugin has printed outside of its tasks' log calls.
+func (h *Host) printed(l process.Line) {
+	h.logger.Info(l.Text, "plugin", l.Plugin, "worker", l.PID, "stream", l.Stream)
+}
+
+// Status is a look at the host, for operators.
+type Status struct {
+	Pool    pool.Status             `json:"pool"`
+	Brokers []dispatch.SourceStatus `json:"brokers"`
+}
+
+// Status returns the host's present state.
+func (h *Host) Status() Status {
+	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status()}
+}
