@@ -29,9 +29,9 @@ const (
 	parked  = 3
 )
 
-// maxAnswerBytes bounds the messages that one Lease or List holds in memory; the rest is
-// there for the next call.
-const maxAnswerBytes = 64 << 20
+// maxAnswer bounds the messages that one Lease or List holds in memory, in bytes; the rest
+// is there for the next call.
+const maxAnswer = 64 << 20
 
 // Broker is a queue in an SQLite file. It implements brokers.Broker, brokers.Waiter and
 // brokers.Inspector, and is safe for concurrent use.
@@ -40,6 +40,8 @@ type Broker struct {
 	db    *sqlitedb.DB
 	now   func() time.Time
 	stats statsCache
+	// maxAnswer is the constant, but for tests.
+	maxAnswer int
 }
 
 var (
@@ -135,7 +137,7 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	)
 	err := b.db.Write(ctx, func(c *sqlitedb.Conn) (err error) {
 		now = b.now()
-		fs, err = lease(c, max, micros(now), micros(now.Add(ttl)), token)
+		fs, err = lease(c, max, b.maxAnswer, micros(now), micros(now.Add(ttl)), token)
 		return err
 	})
 	if err != nil {
@@ -155,7 +157,7 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	return ds, nil
 }
 
-func lease(c *sqlitedb.Conn, max int, now, until, token int64) ([]found, error) {
+func lease(c *sqlitedb.Conn, max, maxBytes int, now, until, token int64) ([]found, error) {
 	if _, err := sweep(c, now); err != nil {
 		return nil, err
 	}
@@ -179,7 +181,7 @@ func lease(c *sqlitedb.Conn, max int, now, until, token int64) ([]found, error) 
 			list.WriteByte(sep)
 			list.WriteString(strconv.FormatInt(f.n, 10))
 			bytes += len(f.body)
-			return bytes < maxAnswerBytes, nil
+			return bytes < maxBytes, nil
 		}, now, max)
 	if err != nil || len(fs) == 0 {
 		return nil, err

@@ -98,7 +98,7 @@ func (b *Broker) list(ctx context.Context, state brokers.State, cursor string, l
 		items, next = nil, ""
 		last, bytes := "", 0
 		return c.Query(query+order, func(r sqlitedb.Row) (bool, error) {
-			if len(items) == limit || bytes > maxAnswerBytes {
+			if len(items) == limit || bytes >= b.maxAnswer {
 				next = last
 				return false, nil
 			}

@@ -9,36 +9,40 @@ import (
 	"github.com/backplane/leptir/internal/sqlitedb"
 )
 
-// statsCache remembers counts that took long. SQLite counts by walking an index, 30 ms for
-// a million tasks on a small machine; so that counting takes no more than a twentieth of
-// the time, counts that took longer than slowCount are remembered for twenty times as long.
+// longQueue is how many tasks make a queue a long one. SQLite counts by walking an index:
+// 2 ms for so many, 30 ms for a million, on a small machine.
+const longQueue = 100_000
+
+// statsCache remembers the counts of a long queue for twenty times as long as counting
+// took, so that it takes no more than a twentieth of the time.
 type statsCache struct {
+	long int64 // longQueue, but for tests
+
 	mu    sync.Mutex
 	stats brokers.Stats
 	until time.Time
 }
 
-const slowCount = 5 * time.Millisecond
-
-// Stats implements brokers.Broker. Counts of a long queue may be a second old.
+// Stats implements brokers.Broker. The counts of a queue of more than 100,000 tasks may be
+// a second old.
 func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
 	b.stats.mu.Lock()
 	s, until := b.stats.stats, b.stats.until
 	b.stats.mu.Unlock()
-	start := time.Now()
-	if start.Before(until) {
+	if time.Now().Before(until) {
 		return s, b.wrap("count", b.check(ctx))
 	}
-	var began time.Time
+	var took time.Duration
 	err := b.db.Read(ctx, func(c *sqlitedb.Conn) (err error) {
-		began = time.Now()
+		began := time.Now()
 		s, err = count(c, micros(b.now()))
+		took = time.Since(began)
 		return err
 	})
 	if err != nil {
 		return brokers.Stats{}, b.wrap("count", err)
 	}
-	if took := time.Since(began); took > slowCount {
+	if s.Ready+s.Scheduled+s.Leased+s.Dead > b.stats.long {
 		b.stats.mu.Lock()
 		b.stats.stats, b.stats.until = s, time.Now().Add(20*took)
 		b.stats.mu.Unlock()

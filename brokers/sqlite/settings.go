@@ -52,7 +52,8 @@ func (s *Settings) Open(ctx context.Context, env brokers.Env) (brokers.Broker, e
 	if err != nil {
 		return nil, fmt.Errorf("broker %q: %w", env.Name, err)
 	}
-	b := &Broker{name: env.Name, db: db, now: s.now}
+	b := &Broker{name: env.Name, db: db, now: s.now, maxAnswer: maxAnswer}
+	b.stats.long = longQueue
 	if b.now == nil {
 		b.now = time.Now
 	}

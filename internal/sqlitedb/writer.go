@@ -119,12 +119,14 @@ func (w *writer) transact(first *write) {
 	}
 	group := make([]*write, 0, 8)
 	var spoiled error
-	for r := first; r != nil && spoiled == nil; r = w.next(len(group)) {
+	for r := first; r != nil; r = w.next(len(group)) {
 		if !r.taken.CompareAndSwap(false, true) {
 			continue // its caller has left
 		}
 		group = append(group, r)
-		spoiled = w.runOne(r)
+		if spoiled = w.runOne(r); spoiled != nil {
+			break
+		}
 	}
 	if spoiled == nil {
 		_, spoiled = w.c.Exec("COMMIT")
