@@ -151,7 +151,7 @@ func (s *stage) unchanged(file *os.File, f *found) error {
 	}
 	st := fi.Sys().(*syscall.Stat_t)
 	now := fingerprint{target: f.print.target, dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim, ctime: st.Ctim}
-	if !fi.Mode().IsRegular() || now == (fingerprint{}) {
+	if !fi.Mode().IsRegular() || now != f.print {
 		return errChanged
 	}
 	return nil
