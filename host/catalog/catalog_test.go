@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/host/process"
 )
 
 func TestDroppedInWhileRunning(t *testing.T) {
@@ -240,6 +242,24 @@ func TestPartialCopy(t *testing.T) {
 	b.eventually("it is served", func() bool { return b.forType("mailer.send") == "mailer" })
 	require.EqualValues(t, 1, b.stage.hashed.Load())
 	require.Empty(t, b.plugin("mailer").Problem)
+}
+
+// A file that goes on growing while it is probed was not complete: that is no problem.
+func TestGrowsWhileProbed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.set("mailer", "LEPTIR_TEST_TYPES=mailer.send")
+	b.drop("mailer", []byte("#!/bin/sh\nexit 1\n"))
+	spec := b.options.Spec
+	grow := sync.OnceFunc(func() { b.drop("mailer", chaos(t, "")) })
+	b.options.Spec = func(name string) process.Spec {
+		grow()
+		return spec(name)
+	}
+	b.open()
+	b.eventually("it is served", func() bool { return b.forType("mailer.send") == "mailer" })
+	require.EqualValues(t, 2, b.probes.Load())
+	require.Zero(t, b.logged("plugin has a problem"))
 }
 
 func TestConflict(t *testing.T) {
