@@ -4,13 +4,50 @@ TOOL        := $(GO) tool -modfile=tools/go.mod
 MODULE      := github.com/backplane/leptir
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS     := -s -w -X $(MODULE)/internal/version.Version=$(VERSION)
+PLUGINS     := $(notdir $(wildcard plugins/*))
+PACKAGES    := ./...
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/leptir-host, bin/leptirctl and bin/plugins/*
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@mkdir -p bin/plugins && chmod go-w bin/plugins
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/plugins/ ./plugins/...
+
+.PHONY: demo
+demo: build ## see the main job done: run, time out and record tasks on the embedded default
+	$(GO) run ./internal/demo
+
+.PHONY: test
+test: ## everything, with the race detector; under 8 minutes on 2 cores
+	$(GO) test -race -timeout 15m $(PACKAGES)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and that the generated code is up to date
+	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz test for FUZZTIME (default 30s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg; done; done
+
+.PHONY: bench
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . $(PACKAGES)
 
 .PHONY: generate
 generate: ## make the protobuf code anew (needs protoc: apt-get install protobuf-compiler)
 	$(GO) build -modfile=tools/go.mod -o bin/tools/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH="$(CURDIR)/bin/tools:$$PATH" protoc --go_out=. --go_opt=module=$(MODULE) \
 		--go-grpc_out=. --go-grpc_opt=module=$(MODULE) plugin-sdk/proto/plugin.proto
+
+.PHONY: tidy
+tidy: ## make go.mod and go.sum name just what is needed
+	$(GO) mod tidy
+	cd tools && $(GO) mod tidy
