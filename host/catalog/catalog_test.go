@@ -495,7 +495,7 @@ func TestClosed(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.options.Rescan = time.Millisecond
+	b.options.Rescan = 5 * time.Millisecond
 	b.dropPlugin("a", "0", "shared", "a.own")
 	b.dropPlugin("b", "0", "shared", "b.own")
 	b.open()
