@@ -96,5 +96,6 @@ func limitFromSeconds(s float64) (time.Duration, error) {
 	case s > math.MaxInt64/float64(time.Second)/2:
 		return 0, fmt.Errorf("time limit of %v seconds is beyond what can be counted", s)
 	}
-	return time.Duration(s * float64(time.Second)), nil
+	whole, fraction := math.Modf(s) // apart, and rounded: 1.025 * 1e9 is a little less than it should be
+	return time.Duration(whole)*time.Second + time.Duration(math.Round(fraction*1e9)), nil
 }

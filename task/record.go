@@ -89,13 +89,16 @@ func (r Record) MarshalJSON() ([]byte, error) {
 	if err != nil || len(r.Meta) == 0 {
 		return b, err
 	}
-	m := map[string]any{}
+	m := map[string]json.RawMessage{} // not any: large numbers keep their digits
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
 	}
 	for k, v := range r.Meta {
-		if !ReservedMeta(k) {
-			m[k] = v
+		if ReservedMeta(k) {
+			continue
+		}
+		if m[k], err = json.Marshal(v); err != nil {
+			return nil, fmt.Errorf("meta info %q: %w", k, err)
 		}
 	}
 	return json.Marshal(m)
