@@ -53,6 +53,7 @@ type serverBroker struct {
 	Headers    map[string]string `config:"headers,secret" doc:"Sent with every request."`
 	Queues     []string          `config:"queues" doc:"Queues to read."`
 	Keys       []string          `config:"keys,secret" doc:"Accepted keys."`
+	Tokens     []settings.Secret `config:"tokens" doc:"Tokens to try."`
 	Exclusive  bool              `config:"exclusive" doc:"Whether nobody else reads the queue."`
 	Limit      int64             `config:"limit" doc:"A number."`
 	retry
@@ -70,7 +71,7 @@ func (*serverBroker) Open(context.Context, brokers.Env) (brokers.Broker, error) 
 func (s *serverBroker) Validate() error {
 	var errs []error
 	if s.URI != "" && s.Connection.Username != "" {
-		errs = append(errs, fmt.Errorf("uri and username exclude each other: parse %q", s.URI.Reveal()))
+		errs = append(errs, fmt.Errorf("uri and username exclude each other: parse %s: in %q", s.URI.Reveal(), s.URI.Reveal()))
 	}
 	if s.Exclusive && len(s.Queues) == 0 {
 		errs = append(errs, errors.New("exclusive needs queues"))

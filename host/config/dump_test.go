@@ -38,6 +38,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			uri     = "hunter2"
 			headers = { A = "hunter2" }
 			keys    = ["hunter2"]
+			tokens  = ["hunter2"]
 			connection { password = "hunter2" }
 		}
 		plugin "demo" { environment = { PASSWORD = "hunter2" } }
@@ -47,5 +48,6 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	require.Equal(t, "hunter2", c.Plugin("demo").Environment["PASSWORD"])
 	for _, verb := range []string{"%v", "%+v", "%s"} {
 		require.NotContains(t, fmt.Sprintf(verb, c), "hunter2")
+		require.Contains(t, fmt.Sprintf(verb, c), `tokens                  = ["***"]`)
 	}
 }

@@ -7,5 +7,6 @@ host {
   kill_grace                = "1h2m3s4ms"
 }
 plugin "arithmetic" {
-  max_age = 24 * 60 * 60
+  max_age       = 24 * 60 * 60
+  start_timeout = 1.234567899
 }

@@ -1,5 +1,5 @@
 broker "server" "main" {
-  uri       = "server://:hunter2@x"
+  uri       = "server://:\"hunter2\"@x"
   exclusive = true
   queues    = []
   connection {
