@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/agext/levenshtein"
+	nearest "github.com/backplane/leptir/internal/suggest"
 )
 
 // maxShown is the most characters of a name or value of the file that a message repeats.
@@ -23,34 +23,8 @@ func short(s string) string {
 }
 
 // suggest returns the name that a mistyped one was probably meant to be, "" if none is
-// near: a few letters away, or begun and not finished.
-func suggest(typed string, names []string) string {
-	if len(typed) > maxShown {
-		return ""
-	}
-	typed = strings.ToLower(typed)
-	best, nearest := "", 3
-	switch {
-	case len(typed) < 3:
-		nearest = 2
-	case len(typed) > 8:
-		nearest = len(typed)/3 + 1
-	}
-	for _, name := range names {
-		d := levenshtein.Distance(typed, strings.ToLower(name), nil)
-		if d < nearest && d < len(name) {
-			best, nearest = name, d
-		}
-	}
-	if best == "" && len(typed) >= 3 {
-		for _, name := range names {
-			if strings.HasPrefix(name, typed) {
-				return name
-			}
-		}
-	}
-	return best
-}
+// near.
+func suggest(typed string, names []string) string { return nearest.Name(typed, names) }
 
 // quotedList writes names as a list in a sentence.
 func quotedList(names []string) string {
