@@ -15,8 +15,9 @@ const (
 	recallAfter = 25 * time.Millisecond
 )
 
-// estimate is what a type's tasks have lately needed. It rises at once and sinks slowly:
-// too large a guess costs little, too small a one makes tasks wait behind a slow one.
+// estimate is what a type's tasks have lately needed, a moving average. One task that took
+// long, as any can on a busy machine, moves it little: a wrong guess costs little too, since
+// what waits behind a slow head is called back.
 type estimate struct {
 	known bool
 	need  time.Duration
@@ -24,13 +25,11 @@ type estimate struct {
 
 func (e *estimate) add(d time.Duration) {
 	d = max(d, shortest)
-	switch {
-	case !e.known || d >= e.need:
-		e.need = d
-	default:
-		e.need -= (e.need - d) / 8
+	if !e.known {
+		e.known, e.need = true, d
+		return
 	}
-	e.known = true
+	e.need += (min(d, 4*e.need) - e.need) / 8
 }
 
 // cost is the share of the budget that one task takes; of an unknown type, all of it.
