@@ -59,7 +59,7 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err = os.MkdirAll(state, 0o700); err != nil {
 		return h, fmt.Errorf("state folder %q: %w; create it or set state_dir in host {}", state, err)
 	}
-	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logger), h.printed)
+	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logging.Detail(logger)), h.printed)
 	if err != nil {
 		return h, fmt.Errorf("state folder %q: %w", state, err)
 	}
