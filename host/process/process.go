@@ -60,7 +60,7 @@ type Spec struct {
 
 // Launcher starts processes and knows all that live. It is safe for concurrent use.
 type Launcher struct {
-	runDir string
+	runDir *runDir
 	logger *slog.Logger
 	hclog  hclog.Logger
 	lines  chan Line
@@ -74,18 +74,15 @@ type Launcher struct {
 }
 
 // NewLauncher returns a Launcher that keeps sockets and scratch folders in a new private
-// folder below runDir (os.TempDir() where that path is too long for a socket), and passes
+// folder below parent (below os.TempDir() where that path is too long for a socket), and passes
 // what processes print to sink, one call at a time. gopluginLog gets go-plugin's own
 // messages; its Named children must report level Off (see logging.HCLog).
-func NewLauncher(runDir string, logger *slog.Logger, gopluginLog hclog.Logger, sink func(Line)) (*Launcher, error) {
+func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, sink func(Line)) (*Launcher, error) {
 	// A socket's path may be 107 bytes long, of which go-plugin and we add up to 60.
-	if len(runDir) > 45 {
-		runDir = os.TempDir()
+	if len(parent) > 45 {
+		parent = filepath.Join(os.TempDir(), fmt.Sprintf("leptir-%d", os.Geteuid()))
 	}
-	if err := os.MkdirAll(runDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the folder for sockets: %w", err)
-	}
-	dir, err := os.MkdirTemp(runDir, "run-")
+	dir, err := newRunDir(parent)
 	if err != nil {
 		return nil, fmt.Errorf("make the folder for sockets: %w", err)
 	}
@@ -131,7 +128,7 @@ func (l *Launcher) Close() error {
 	l.wg.Wait()
 	close(l.quit)
 	l.sinkWG.Wait()
-	return os.RemoveAll(l.runDir)
+	return l.runDir.remove()
 }
 
 // Live returns how many processes have been started and not been reaped.
@@ -256,7 +253,7 @@ func (l *Launcher) forget(p *Process) {
 func (p *Process) prepare() error {
 	l, r, spec := p.launcher, p.runner, p.spec
 	id := uuid.NewString()
-	dir := filepath.Join(l.runDir, id[:8])
+	dir := filepath.Join(l.runDir.path, id[:8])
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make its folder: %w", err)
 	}

@@ -281,9 +281,9 @@ func TestStartErrors(t *testing.T) {
 			require.ErrorAs(t, err, &start)
 			require.ErrorContains(t, err, tt.want)
 			require.Eventually(t, func() bool { return b.Live() == 0 }, 10*time.Second, time.Millisecond)
-			left, err := os.ReadDir(b.runDir)
+			left, err := os.ReadDir(b.runDir.path)
 			require.NoError(t, err)
-			require.Empty(t, left, "folders remain")
+			require.Len(t, left, 1, "folders remain beside the lock")
 		})
 	}
 	t.Run("no such file", func(t *testing.T) {
@@ -351,7 +351,36 @@ func TestNothingLeaks(t *testing.T) {
 		f, c := count()
 		return f <= fds && c <= children
 	}, 10*time.Second, 50*time.Millisecond, "file descriptors or children leak")
-	left, err := os.ReadDir(b.runDir)
+	left, err := os.ReadDir(b.runDir.path)
 	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Len(t, left, 1, "folders remain beside the lock")
+}
+
+// What a killed host has left is removed by the next one; what a living one has is not.
+func TestRunFoldersOfDeadHostsAreSwept(t *testing.T) {
+	t.Parallel()
+	parent := t.TempDir()
+	dead, err := newRunDir(parent)
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(dead.path, "work"), 0o700))
+	living, err := newRunDir(parent)
+	require.NoError(t, err)
+	require.DirExists(t, dead.path)
+	dead.lock.Close() // as the kernel does for a dead host
+	third, err := newRunDir(parent)
+	require.NoError(t, err)
+	require.NoDirExists(t, dead.path)
+	require.DirExists(t, living.path)
+	require.NoError(t, living.remove())
+	require.NoError(t, third.remove())
+	require.NoDirExists(t, third.path)
+}
+
+func TestRunFolderOfOthersIsRefused(t *testing.T) {
+	t.Parallel()
+	parent := filepath.Join(t.TempDir(), "open")
+	require.NoError(t, os.Mkdir(parent, 0o700))
+	require.NoError(t, os.Chmod(parent, 0o777))
+	_, err := newRunDir(parent)
+	require.ErrorContains(t, err, "only the host's user can write")
 }
