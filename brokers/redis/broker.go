@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -41,6 +43,9 @@ type Broker struct {
 	stop       context.CancelFunc
 	workers    sync.WaitGroup
 
+	handle string // begins all its tokens
+	leases atomic.Uint64
+
 	listening sync.Once
 	wakes     wakes
 	rescue    rescue
@@ -58,7 +63,7 @@ func open(ctx context.Context, conn *redisconn.Client, s *Settings, env brokers.
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{conn: conn, keys: k, poll: s.PollInterval, name: env.Name, log: env.Logger, aliases: env.Aliases}
+	b := &Broker{conn: conn, keys: k, poll: s.PollInterval, name: env.Name, log: env.Logger, aliases: env.Aliases, handle: rand.Text()}
 	b.background, b.stop = context.WithCancel(context.Background())
 	b.wakes.init()
 	if b.log == nil {
@@ -104,7 +109,11 @@ func (b *Broker) Push(ctx context.Context, tasks []task.Task) error {
 		if err != nil {
 			return b.wrap("push", err)
 		}
-		args = append(args, string(tasks[i].ID), payload, score(tasks[i].Due()))
+		due := score(tasks[i].Due())
+		if due != "" { // else the server puts in its own time
+			payload = value(due, payload)
+		}
+		args = append(args, string(tasks[i].ID), due, payload)
 		size += len(payload)
 		if len(args) >= 3*maxBatch || size >= maxBatchBytes {
 			if err := flush(); err != nil {
@@ -150,7 +159,7 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 
 // lease leases tasks by one script; with stop it stops at foreign messages and returns them.
 func (b *Broker) lease(ctx context.Context, max int, ttl time.Duration, stop bool) ([]brokers.Delivery, []string, error) {
-	token := rand.Text()
+	token := b.newToken()
 	flag := "0"
 	if stop {
 		flag = "1"
@@ -199,7 +208,7 @@ func (b *Broker) giveBack(ctx context.Context, token string, reply any) {
 	if err != nil || len(leased) == 0 {
 		return
 	}
-	var args []any
+	args := []any{0}
 	for i := 0; i < len(leased); i += 3 {
 		args = append(args, leased[i], token, brokers.Release.String(), "", "")
 	}
@@ -208,8 +217,15 @@ func (b *Broker) giveBack(ctx context.Context, token string, reply any) {
 	}
 }
 
-// delivery makes a delivery of a payload and the counts "ATTEMPTS SEQUENCE LOST".
-func (b *Broker) delivery(id, payload, counts string) (brokers.Delivery, error) {
+// newToken returns a token that nobody else has. It is so long that Redis never takes the
+// hash of states for a small one, in which it would search from the beginning.
+func (b *Broker) newToken() string {
+	return fmt.Sprintf("%s-%037d", b.handle, b.leases.Add(1))
+}
+
+// delivery makes a delivery of a value of the hash of tasks and the counts "ATTEMPTS SEQUENCE
+// LOST DUE".
+func (b *Broker) delivery(id, value, counts string) (brokers.Delivery, error) {
 	var n [3]int
 	rest := counts
 	for i := range n {
@@ -221,11 +237,32 @@ func (b *Broker) delivery(id, payload, counts string) (brokers.Delivery, error) 
 		}
 	}
 	d := brokers.Delivery{Attempt: n[0] + 1, Sequence: n[1], Lost: n[2], Repeated: n[2] > 0}
-	d.Task, d.Unreadable = b.decode(task.ID(id), []byte(payload))
+	_, message := splitValue(value)
+	d.Task, d.Unreadable = b.decode(task.ID(id), message)
 	if d.Unreadable != nil {
-		d.Raw = []byte(payload)
+		d.Raw = message
 	}
 	return d, nil
+}
+
+// value returns the value of the hash of tasks for a message that is due at a score. It is
+// JSON where the message is.
+func value(due string, message []byte) []byte {
+	out := make([]byte, 0, len(`{"due":,"task":}`)+len(due)+len(message))
+	out = append(append(append(out, `{"due":`...), due...), `,"task":`...)
+	return append(append(out, message...), '}')
+}
+
+// splitValue is the inverse of value. Of something else it returns all as the message.
+func splitValue(v string) (due string, message []byte) {
+	rest, ok := strings.CutPrefix(v, `{"due":`)
+	if ok {
+		due, rest, ok = strings.Cut(rest, `,"task":`)
+	}
+	if !ok || !strings.HasSuffix(rest, "}") {
+		return "", []byte(v)
+	}
+	return due, []byte(rest[:len(rest)-1])
 }
 
 // decode reads the payload of the task with the given id. On an error only the task's ID is
@@ -243,9 +280,27 @@ func (b *Broker) decode(id task.ID, payload []byte) (task.Task, error) {
 
 // Extend implements brokers.Broker.
 func (b *Broker) Extend(ctx context.Context, ttl time.Duration, ds []brokers.Delivery) (lost []task.ID, err error) {
-	return b.each(ctx, "extend", extendScript, []any{seconds(ttl.Seconds())}, len(ds), func(i int) (task.ID, string, []any) {
-		return ds[i].Task.ID, ds[i].Token, nil
-	})
+	if len(ds) == 0 {
+		return nil, b.wrap("extend", b.conn.Usable(ctx))
+	}
+	for chunk := range slices.Chunk(ds, maxBatch) {
+		args := []any{seconds(ttl.Seconds())}
+		var ids []task.ID
+		for _, d := range chunk {
+			if !plausible(d.Token) {
+				lost = append(lost, d.Task.ID)
+				continue
+			}
+			ids = append(ids, d.Task.ID)
+			args = append(args, string(d.Task.ID), d.Token)
+		}
+		more, err := b.runFor(ctx, extendScript, args, ids)
+		lost = append(lost, more...)
+		if err != nil {
+			return lost, b.wrap("extend", err)
+		}
+	}
+	return lost, nil
 }
 
 // Settle implements brokers.Broker.
@@ -255,48 +310,56 @@ func (b *Broker) Settle(ctx context.Context, ss []brokers.Settlement) (lost []ta
 			return nil, b.wrap("settle", fmt.Errorf("task %s: %d is not a verdict", s.ID, s.Verdict))
 		}
 	}
-	return b.each(ctx, "settle", settleScript, nil, len(ss), func(i int) (task.ID, string, []any) {
-		s := &ss[i]
-		if s.Verdict == brokers.Done {
-			return s.ID, s.Token, []any{"done", "", ""}
-		}
-		return s.ID, s.Token, []any{s.Verdict.String(), score(s.At), clip(s.Reason)}
-	})
-}
-
-// each runs a script for n leases, a bounded number at a time, and returns the ids of those
-// that are lost. arg returns the id, the token and what else the script wants of the i-th.
-func (b *Broker) each(ctx context.Context, what string, s *redisconn.Script, head []any, n int, arg func(i int) (task.ID, string, []any)) (lost []task.ID, err error) {
-	for start := 0; start < n || start == 0; start += maxBatch {
-		args := append([]any{}, head...)
-		var ids []task.ID
-		for i := start; i < min(n, start+maxBatch); i++ {
-			id, token, more := arg(i)
-			if token == "" || strings.Contains(token, " ") { // not one of ours, and it would confuse the script
-				lost = append(lost, id)
-				continue
+	if len(ss) == 0 {
+		return nil, b.wrap("settle", b.conn.Usable(ctx))
+	}
+	for chunk := range slices.Chunk(ss, maxBatch) {
+		args := make([]any, 1, 1+2*len(chunk))
+		var ids, otherIDs []task.ID
+		var others []any
+		for _, s := range chunk {
+			switch {
+			case !plausible(s.Token):
+				lost = append(lost, s.ID)
+			case s.Verdict == brokers.Done:
+				ids = append(ids, s.ID)
+				args = append(args, string(s.ID), s.Token)
+			default:
+				otherIDs = append(otherIDs, s.ID)
+				others = append(others, string(s.ID), s.Token, s.Verdict.String(), score(s.At), clip(s.Reason))
 			}
-			ids = append(ids, id)
-			args = append(append(args, string(id), token), more...)
 		}
-		if len(ids) == 0 {
-			if err := b.conn.Usable(ctx); err != nil {
-				return lost, b.wrap(what, err)
-			}
-			continue
-		}
-		numbers, err := b.runNumbers(ctx, s, args)
+		args[0] = len(ids)
+		more, err := b.runFor(ctx, settleScript, append(args, others...), append(ids, otherIDs...))
+		lost = append(lost, more...)
 		if err != nil {
-			return lost, b.wrap(what, err)
-		}
-		for _, number := range numbers {
-			if number < 1 || int(number) > len(ids) {
-				return lost, b.wrap(what, strange(number))
-			}
-			lost = append(lost, ids[number-1])
+			return lost, b.wrap("settle", err)
 		}
 	}
 	return lost, nil
+}
+
+// plausible reports whether the token can be one of ours; others would confuse the scripts.
+func plausible(token string) bool { return token != "" && !strings.Contains(token, " ") }
+
+// runFor runs a script that returns the numbers (from 1) of some of the ids, and returns
+// those ids.
+func (b *Broker) runFor(ctx context.Context, s *redisconn.Script, args []any, ids []task.ID) ([]task.ID, error) {
+	if len(ids) == 0 {
+		return nil, b.conn.Usable(ctx)
+	}
+	numbers, err := b.runNumbers(ctx, s, args)
+	if err != nil {
+		return nil, err
+	}
+	var out []task.ID
+	for _, number := range numbers {
+		if number < 1 || int(number) > len(ids) {
+			return out, strange(number)
+		}
+		out = append(out, ids[number-1])
+	}
+	return out, nil
 }
 
 // Stats implements brokers.Broker.
@@ -360,11 +423,15 @@ func score(t time.Time) string {
 	return seconds(float64(t.UnixMicro()) / 1e6)
 }
 
-// scoreTime returns the time of a score; of one that is no time, the zero time.
+// scoreTime returns a score as a time, at the most the last that JSON can write.
 func scoreTime(s string) time.Time {
+	const last = 253402300799 // the end of the year 9999
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || math.Abs(f) > 1e12 {
+	switch {
+	case err != nil || !(f > -last):
 		return time.Time{}
+	case f > last:
+		return time.Unix(last, 0).UTC()
 	}
 	return time.UnixMicro(int64(math.Round(f * 1e6))).UTC()
 }

@@ -2,7 +2,6 @@ package redis_test
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"strconv"
 	"testing"
@@ -74,7 +73,7 @@ func keysOf(s *redis.Settings) []string {
 
 func open(tb testing.TB, s *redis.Settings) *redis.Broker {
 	tb.Helper()
-	b, err := s.Open(context.Background(), brokers.Env{Name: "default", Logger: slog.New(slog.DiscardHandler)})
+	b, err := s.Open(context.Background(), env)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, b.Close()) })
 	return b.(*redis.Broker)
@@ -123,3 +122,5 @@ func splitAddr(addr string) (string, int, error) {
 	port, err := strconv.Atoi(text)
 	return host, port, err
 }
+
+func secret(s string) settings.Secret { return settings.Secret(s) }

@@ -36,15 +36,12 @@ func (b *Broker) adopt(ctx context.Context, messages []string) error {
 			size += len(m)
 		}
 		messages = messages[len(ids):]
-		dropped, err := b.runNumbers(ctx, adoptScript, args)
+		dropped, err := b.runFor(ctx, adoptScript, args, ids)
+		for _, id := range dropped {
+			b.log.Warn("a message was dropped: its task is in the queue already", "broker", b.name, "task", id)
+		}
 		if err != nil {
 			return err
-		}
-		for _, number := range dropped {
-			if number < 1 || int(number) > len(ids) {
-				return strange(number)
-			}
-			b.log.Warn("a message was dropped: its task is in the queue already", "broker", b.name, "task", ids[number-1])
 		}
 	}
 	return nil

@@ -185,14 +185,18 @@ func (b *Broker) show(ctx context.Context, ids []string) ([]brokers.Item, error)
 	return items, nil
 }
 
-// item makes an Item of what the script show returns: payload, state, history, due time, end
+// item makes an Item of what the script show returns: value of the hash of tasks, state, history, due time, end
 // of lease, time of burial.
 func (b *Broker) item(id task.ID, now time.Time, row []string) brokers.Item {
-	it := brokers.Item{ID: id, Raw: []byte(row[0])}
-	it.Task, _ = b.decode(id, it.Raw)
-	var token, due string
+	due, message := splitValue(row[0])
+	it := brokers.Item{ID: id, Raw: message}
+	it.Task, _ = b.decode(id, message)
+	var token string
 	if f := strings.SplitN(row[1], " ", 6); len(f) >= 5 {
-		token, due = f[0], f[4]
+		token = f[0]
+		if f[4] != "-" {
+			due = f[4]
+		}
 		it.Attempt, _ = strconv.Atoi(f[1])
 		it.Lost, _ = strconv.Atoi(f[3])
 		if len(f) == 6 {
@@ -260,15 +264,10 @@ func (b *Broker) eachID(ctx context.Context, s *redisconn.Script, ids []task.ID)
 		for i, id := range chunk {
 			args[i] = string(id)
 		}
-		numbers, err := b.runNumbers(ctx, s, args)
+		more, err := b.runFor(ctx, s, args, chunk)
+		missing = append(missing, more...)
 		if err != nil {
 			return missing, err
-		}
-		for _, number := range numbers {
-			if number < 1 || int(number) > len(chunk) {
-				return missing, strange(number)
-			}
-			missing = append(missing, chunk[number-1])
 		}
 	}
 	return missing, nil

@@ -19,7 +19,7 @@ var (
 	leaseScript   = script("lease").Once() // what a second run leased nobody would know of
 	adoptScript   = script("adopt")
 	extendScript  = script("extend")
-	settleScript  = script("settle")
+	settleScript  = script("settle").Once() // a second run says of all that the first did that it is lost
 	statsScript   = script("stats")
 	nextScript    = script("next")
 	showScript    = script("show")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -27,9 +28,32 @@ type Client struct {
 	where   string
 	timeout time.Duration
 
-	mu     sync.Mutex
-	closed bool
-	calls  sync.WaitGroup
+	mu       sync.Mutex
+	closed   bool
+	dialFail error // why the latest try to connect failed; nil if it did not
+	calls    sync.WaitGroup
+}
+
+// dialHook notes why connecting fails: the error of a call that tried until its time was over
+// would not tell.
+type dialHook struct{ c *Client }
+
+func (h dialHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := next(ctx, network, addr)
+		h.c.mu.Lock()
+		defer h.c.mu.Unlock()
+		if err == nil || ctx.Err() == nil { // else it is the time limit that we want the reason of
+			h.c.dialFail = err
+		}
+		return conn, err
+	}
+}
+
+func (dialHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (dialHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // quiet keeps go-redis from writing to stderr by itself: what matters comes back as an
@@ -52,6 +76,7 @@ func (s *Settings) Open(ctx context.Context) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{Redis: r, Cluster: s.Cluster, where: s.String(), timeout: s.Timeout}
+	r.AddHook(dialHook{c})
 	_, err = Do(ctx, c, func(ctx context.Context) (string, error) { return r.Ping(ctx).Result() }, nil)
 	if err != nil {
 		_ = c.Close()

@@ -31,20 +31,19 @@ var advice = []struct{ word, text string }{
 
 // explain puts into words what a call's error means.
 func (c *Client) explain(err error) error {
+	c.mu.Lock()
+	closed, dialFail := c.closed, c.dialFail
+	c.mu.Unlock()
 	switch {
-	case errors.Is(err, redis.ErrClosed):
+	case closed || errors.Is(err, redis.ErrClosed):
 		return ErrClosed
-	case errors.Is(err, redis.Nil):
+	case err == redis.Nil: // no error: there is nothing
 		return err
+	case errors.Is(err, context.DeadlineExceeded) && dialFail != nil:
+		err = fmt.Errorf("no connection within %v: %w", c.timeout, dialFail)
 	case errors.Is(err, context.DeadlineExceeded):
 		// Our own limit: not to be taken for that of the caller's ctx.
 		return fmt.Errorf("redis at %s: no answer within %v (%v)", c.where, c.timeout, err)
-	}
-	c.mu.Lock()
-	closed := c.closed
-	c.mu.Unlock()
-	if closed {
-		return ErrClosed
 	}
 	msg := err.Error()
 	for _, a := range advice {

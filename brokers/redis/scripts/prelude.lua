@@ -9,14 +9,38 @@ local clock = redis.call('TIME')
 local now = string.format('%d.%06d', clock[1], clock[2])
 
 -- A key of another type than ours fails here, before anything is written.
-redis.call('ZCARD', waiting) redis.call('ZCARD', leased) redis.call('ZCARD', dead)
-redis.call('ZCARD', parked) redis.call('HLEN', tasks) redis.call('HLEN', state)
-redis.call('HLEN', history)
+redis.call('ZCARD', waiting) redis.call('ZCARD', dead) redis.call('ZCARD', parked)
+redis.call('HLEN', tasks) redis.call('HLEN', state) redis.call('HLEN', history)
+local leases = redis.call('ZCARD', leased)
 
--- Reads a state: "TOKEN ATTEMPTS SEQUENCE LOST DUE NOTE…", where a token "-" is no lease.
+-- A value of the hash of tasks: when the task was to run at first, and its message.
+local function value(due, message) return '{"due":' .. due .. ',"task":' .. message .. '}' end
+
+-- When the task was to run at first.
+local function firstDue(id)
+  return string.match(redis.call('HGET', tasks, id) or '', '^{"due":([^,]+),') or now
+end
+
+-- Reads a state: "TOKEN ATTEMPTS SEQUENCE LOST DUE NOTE…". A token "-" is no lease, a due
+-- time "-" the first one.
 local function parse(text)
-  if not text then return '-', '0', '0', '0', now, '' end
+  if not text then return '-', '0', '0', '0', '-', '' end
   return string.match(text, '^(%S+) (%d+) (%d+) (%d+) (%S+) ?(.*)$')
+end
+
+-- Reports whether the lease that the token names is the task's latest and not settled.
+local function held(text, token)
+  return text and string.find(text, token, 1, true) == 1 and string.byte(text, #token + 1) == 32
+end
+
+-- Makes leases last until a time, from a list of time, id, time, id. The set of leases always
+-- holds one member that is no task: a small set without such a long member would be stored
+-- in a way in which every insertion looks at all the others.
+local function hold(places)
+  if leases == 0 then
+    redis.call('ZADD', leased, '+inf', 'This is not a task. It keeps the set fast while it is small, and may be deleted.')
+  end
+  redis.call('ZADD', leased, unpack(places))
 end
 
 -- Adds an event to a task's history, which keeps the newest 32, one a line.
@@ -40,11 +64,11 @@ end
 -- they need no waking: they were woken for that one.)
 local function enqueue(places)
   if #places == 0 then return end
-  local head = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-  local least = tonumber(places[1])
-  for i = 3, #places, 2 do least = math.min(least, tonumber(places[i])) end
+  local head = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
   redis.call('ZADD', waiting, unpack(places))
-  if not head or tonumber(head) > tonumber(now) and least < tonumber(head) then
+  if head and head <= tonumber(now) then return end
+  local first = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
+  if not head or first < head then
     redis.pcall('PUBLISH', channel, 'due') -- an ACL may forbid it: hosts look by themselves as well
   end
 end
@@ -52,13 +76,13 @@ end
 -- Puts tasks whose lease has ended by itself back into their place in the waiting set; the
 -- token stays in their state and tells so at the next lease. A bounded number at a time.
 local function reap()
-  local ended = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, 1000)
+  local ended = redis.call('ZRANGEBYSCORE', leased, '-inf', now, 'LIMIT', 0, 500)
   if #ended == 0 then return end
   local states = redis.call('HMGET', state, unpack(ended))
   local places = {}
   for i, id in ipairs(ended) do
     local _, _, _, _, due = parse(states[i])
-    places[2 * i - 1], places[2 * i] = due, id
+    places[2 * i - 1], places[2 * i] = due ~= '-' and due or firstDue(id), id
   end
   redis.call('ZREM', leased, unpack(ended))
   redis.call('ZADD', waiting, unpack(places))

@@ -1,17 +1,21 @@
 -- Queues tasks whose id is not there yet.
--- ARGV: channel, then for each task: id, payload, due time ('' is now).
-local places = {}
-for i = 2, #ARGV, 3 do
-  -- The first write is the one that a full memory or a replica refuses.
-  local new = redis.pcall('HSETNX', tasks, ARGV[i], ARGV[i + 1])
-  if type(new) == 'table' then
-    enqueue(places)
-    return new
-  end
-  if new == 1 then
-    places[#places + 1] = ARGV[i + 2] ~= '' and ARGV[i + 2] or now
-    places[#places + 1] = ARGV[i]
+-- ARGV: channel, then for each task: id, due time ('' is now), value for the hash of tasks
+-- (with '' as the due time: the message).
+local ids = {}
+for i = 2, #ARGV, 3 do ids[#ids + 1] = ARGV[i] end
+local there, seen, values, places, n = redis.call('HMGET', tasks, unpack(ids)), {}, {}, {}, 0
+for i, id in ipairs(ids) do
+  if not there[i] and not seen[id] then
+    seen[id] = true
+    local due, task = ARGV[3 * i], ARGV[3 * i + 1]
+    if due == '' then due, task = now, value(now, task) end
+    values[n + 1], values[n + 2] = id, task
+    places[n + 1], places[n + 2] = due, id
+    n = n + 2
   end
 end
+if n == 0 then return 0 end
+local done = redis.pcall('HSET', tasks, unpack(values)) -- what a full memory or a replica refuses
+if type(done) == 'table' then return done end
 enqueue(places)
-return #places / 2
+return n / 2

@@ -7,7 +7,7 @@ for i = 1, #step[2], 2 do
   local id = step[2][i]
   if not (redis.call('ZSCORE', waiting, id) or redis.call('ZSCORE', leased, id) or redis.call('ZSCORE', dead, id)) then
     local _, _, _, _, due = parse(redis.call('HGET', state, id))
-    places[#places + 1] = due
+    places[#places + 1] = due ~= '-' and due or firstDue(id)
     places[#places + 1] = id
   end
 end

@@ -1,5 +1,6 @@
--- Shows tasks. ARGV: channel, ids. Returns the time, and for each id a list of payload, state, history, due time,
--- end of lease, time of burial; each '' where there is none.
+-- Shows tasks. ARGV: channel, ids. Returns the time, and for each id a list of its value in
+-- the hash of tasks, state, history, due time, end of lease, time of burial; each '' where
+-- there is none.
 local out = {now}
 for i = 2, #ARGV do
   local id = ARGV[i]

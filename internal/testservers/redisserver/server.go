@@ -162,3 +162,9 @@ func (s *Server) Restart() {
 	require.Nil(s.tb, s.cmd, "the server runs")
 	require.NoError(s.tb, s.run())
 }
+
+// Signal sends a signal to the server's process.
+func (s *Server) Signal(sig os.Signal) {
+	s.tb.Helper()
+	require.NoError(s.tb, s.cmd.Process.Signal(sig))
+}

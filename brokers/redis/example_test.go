@@ -1,0 +1,40 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/brokers/redis"
+	"github.com/backplane/leptir/task"
+)
+
+// A producer and a host in one: it wants a Redis on this machine.
+func Example() {
+	s := redis.NewSettings() // localhost:6379, key leptir:ztasks
+	s.Connection.Key = "leptir-example:ztasks"
+	ctx := context.Background()
+	b, err := s.Open(ctx, brokers.Env{Name: "default", Logger: slog.Default()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer b.Close()
+
+	err = b.Push(ctx, []task.Task{{ID: task.NewID(), Type: "demo.test", Params: []byte(`{"n":3}`), PushedAt: time.Now()}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	deliveries, err := b.Lease(ctx, 10, 30*time.Second)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, d := range deliveries {
+		fmt.Println(d.Task.Type, string(d.Task.Params))
+		_, _ = b.Settle(ctx, []brokers.Settlement{{ID: d.Task.ID, Token: d.Token, Verdict: brokers.Done}})
+	}
+}
