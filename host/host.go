@@ -49,10 +49,7 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 			h = nil
 		}
 	}()
-	if h.brokers, err = cfg.OpenBrokers(ctx, logger); err != nil {
-		return h, err
-	}
-	if h.stores, err = cfg.OpenStores(ctx, logger); err != nil {
+	if err = h.openBackends(ctx); err != nil {
 		return h, err
 	}
 	state := string(cfg.Host.StateDir)
@@ -123,11 +120,17 @@ func (h *Host) close() {
 		}
 	}
 	for _, s := range h.stores {
+		if s.Handle == nil {
+			continue
+		}
 		if err := s.Handle.Close(); err != nil {
 			h.logger.Warn("cannot close meta storage", "store", s.Name, "error", err)
 		}
 	}
 	for _, b := range h.brokers {
+		if b.Handle == nil {
+			continue
+		}
 		if err := b.Handle.Close(); err != nil {
 			h.logger.Warn("cannot close broker", "broker", b.Name, "error", err)
 		}

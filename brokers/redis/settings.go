@@ -21,9 +21,10 @@ const DefaultKey = "leptir:ztasks"
 
 // Kind is the broker kind "redis".
 var Kind = brokers.Kind{
-	Name: "redis",
-	Doc:  "A queue on a Redis server, on one behind sentinels, or on a Redis Cluster.",
-	New:  func() brokers.Settings { return NewSettings() },
+	Name:   "redis",
+	Doc:    "A queue on a Redis server, on one behind sentinels, or on a Redis Cluster.",
+	New:    func() brokers.Settings { return NewSettings() },
+	Server: true,
 }
 
 // Settings configure the broker. Use NewSettings for the defaults.

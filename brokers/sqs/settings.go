@@ -23,9 +23,10 @@ import (
 
 // Kind is the kind "sqs" as a host's configuration knows it.
 var Kind = brokers.Kind{
-	Name: "sqs",
-	Doc:  "A queue of Amazon SQS, standard or FIFO.",
-	New:  func() brokers.Settings { return Defaults() },
+	Name:   "sqs",
+	Doc:    "A queue of Amazon SQS, standard or FIFO.",
+	New:    func() brokers.Settings { return Defaults() },
+	Server: true,
 }
 
 // Settings is the configuration of a broker of this kind.

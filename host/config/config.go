@@ -57,8 +57,30 @@ type Broker struct {
 	// TaskCountCachingTime is how long the number of waiting tasks is remembered; 0: it
 	// is not.
 	TaskCountCachingTime time.Duration
+	// OnStartFailure is OnStartFailureWait or OnStartFailureExit.
+	OnStartFailure string
 	// Settings are the kind's own.
 	Settings brokers.Settings
+}
+
+// What OnStartFailure can be. The default is to wait for what lives in a server, and to
+// exit where a file cannot be opened.
+const (
+	// OnStartFailureWait lets the host run without it and try again.
+	OnStartFailureWait = "wait"
+	// OnStartFailureExit ends the host.
+	OnStartFailureExit = "exit"
+)
+
+// startFailure returns what holds where the configuration says said.
+func startFailure(said string, server bool) string {
+	switch {
+	case said != "":
+		return said
+	case server:
+		return OnStartFailureWait
+	}
+	return OnStartFailureExit
 }
 
 // What a meta storage's OnFailure can be.
@@ -74,6 +96,8 @@ type MetaStorage struct {
 	Kind, Name string
 	// OnFailure is OnFailureWait or OnFailureDrop.
 	OnFailure string
+	// OnStartFailure is OnStartFailureWait or OnStartFailureExit.
+	OnStartFailure string
 	// Settings are the kind's own.
 	Settings metastore.Settings
 }
@@ -230,9 +254,11 @@ type (
 	brokerCommon struct {
 		Priority             int           `config:"priority" doc:"A lower number is more urgent: the broker is drawn more often. A task pushed with a priority goes to the first broker, by ascending number, whose number is not below it."`
 		TaskCountCachingTime time.Duration `config:"task_count_caching_time" doc:"How long the number of waiting tasks is remembered before the broker is asked again; 0 is not at all."`
+		OnStartFailure       string        `config:"on_start_failure" oneof:"|wait|exit" default:"wait for servers, exit for files" doc:"What happens if it cannot be opened when the host starts. \"wait\": the host serves the others and tries again. \"exit\": the host ends with an error."`
 	}
 	metaStorageCommon struct {
-		OnFailure string `config:"on_failure" oneof:"wait|drop" doc:"What happens while a record cannot be written. \"wait\": its task stays leased until it can. \"drop\": the task ends without it."`
+		OnFailure      string `config:"on_failure" oneof:"wait|drop" doc:"What happens while a record cannot be written. \"wait\": its task stays leased until it can. \"drop\": the task ends without it."`
+		OnStartFailure string `config:"on_start_failure" oneof:"|wait|exit" default:"wait for servers, exit for files" doc:"What happens if it cannot be opened when the host starts. \"wait\": the host serves the others and tries again. \"exit\": the host ends with an error."`
 	}
 )
 

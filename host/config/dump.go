@@ -18,10 +18,10 @@ func (c *Config) String() string {
 	dumpStructs(&b, "", reflect.ValueOf(topLevel{c.TaskAlias}))
 	dumpBlock(&b, blockHost, nil, c.Host)
 	for _, x := range c.Brokers {
-		dumpBlock(&b, blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime}, x.Settings)
+		dumpBlock(&b, blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime, x.OnStartFailure}, x.Settings)
 	}
 	for _, x := range c.MetaStorages {
-		dumpBlock(&b, blockMetaStorage, []string{x.Kind, x.Name}, metaStorageCommon{x.OnFailure}, x.Settings)
+		dumpBlock(&b, blockMetaStorage, []string{x.Kind, x.Name}, metaStorageCommon{x.OnFailure, x.OnStartFailure}, x.Settings)
 	}
 	for _, x := range c.Loggers {
 		dumpBlock(&b, blockLogger, []string{x.Kind, x.Name}, x.Settings)

@@ -74,13 +74,15 @@ func (r *reader) file(body *hclsyntax.Body) {
 	for _, block := range r.orStandIn(blockBroker, blocks[blockBroker], r.kinds.Brokers.Names()) {
 		common := defaultBrokerCommon()
 		if b, ok := kindBlock(r, block, r.kinds.Brokers, &common); ok {
-			r.config.Brokers = append(r.config.Brokers, Broker{b.kind, b.name, common.Priority, common.TaskCountCachingTime, b.settings})
+			r.config.Brokers = append(r.config.Brokers, Broker{b.kind, b.name, common.Priority, common.TaskCountCachingTime,
+				startFailure(common.OnStartFailure, isServer(r.kinds.Brokers, b.kind)), b.settings})
 		}
 	}
 	for _, block := range r.orStandIn(blockMetaStorage, blocks[blockMetaStorage], r.kinds.MetaStorages.Names()) {
 		common := defaultMetaStorageCommon()
 		if b, ok := kindBlock(r, block, r.kinds.MetaStorages, &common); ok {
-			r.config.MetaStorages = append(r.config.MetaStorages, MetaStorage{b.kind, b.name, common.OnFailure, b.settings})
+			r.config.MetaStorages = append(r.config.MetaStorages, MetaStorage{b.kind, b.name, common.OnFailure,
+				startFailure(common.OnStartFailure, isServer(r.kinds.MetaStorages, b.kind)), b.settings})
 		}
 	}
 	for _, block := range r.orStandIn(blockLogger, blocks[blockLogger], r.kinds.Loggers.Names()) {
@@ -306,4 +308,9 @@ func listed(known []string, what string) string {
 		return fmt.Sprintf("; there are no %s", what)
 	}
 	return fmt.Sprintf("; the %s are %s", what, quotedList(known))
+}
+
+func isServer[S any](kinds *registry.Registry[S], name string) bool {
+	kind, _ := kinds.Kind(name)
+	return kind.Server
 }

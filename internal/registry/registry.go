@@ -18,6 +18,8 @@ type Kind[S any] struct {
 	// New returns a pointer to a new settings struct (in the form that package settings
 	// describes) that holds the kind's defaults.
 	New func() S
+	// Server says that it lives in a server, which may be down for a while.
+	Server bool
 }
 
 // Registry is a set of kinds, by name. It is read-only once made, and so safe for
