@@ -13,14 +13,12 @@ import (
 	"github.com/backplane/leptir/internal/mongoconn"
 )
 
-// Kind is the kind "mongodb" for a registry of brokers.
-func Kind() brokers.Kind {
-	return brokers.Kind{
-		Name:   "mongodb",
-		Doc:    "A queue in a collection of a MongoDB database, shared by any number of hosts.",
-		New:    func() brokers.Settings { return Defaults() },
-		Server: true,
-	}
+// Kind is the broker kind "mongodb".
+var Kind = brokers.Kind{
+	Name:   "mongodb",
+	Doc:    "A queue in a collection of a MongoDB database, shared by any number of hosts.",
+	New:    func() brokers.Settings { return Defaults() },
+	Server: true,
 }
 
 // Settings are the settings of one MongoDB broker.

@@ -1,5 +1,5 @@
 // Command mongoserver is a server for tests that speaks MongoDB's wire protocol: FerretDB on
-// SQLite in a folder of its own, behind a proxy that hands it one command at a time (see
+// SQLite in a folder of its own, behind a proxy that hands it, for each database, one command at a time (see
 // proxy.go for why).
 //
 // It listens on 127.0.0.1 on a free port, prints its URI as the first line on stdout, and
@@ -15,11 +15,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
 )
 
 func main() {
+	debug.SetGCPercent(400) // it allocates much and holds little
 	if err := run(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "mongoserver:", err)
 		os.Exit(1)
@@ -38,7 +40,7 @@ func run(in io.Reader, out io.Writer) error {
 	socket := filepath.Join(dir, "s")
 	f, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: socket},
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Logger:    slog.New(slog.DiscardHandler),
 		Handler:   "sqlite",
 		SQLiteURL: "file:" + dir + "/?_pragma=synchronous(off)", // tests do not survive a power cut either
 	})
@@ -58,7 +60,7 @@ func run(in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	p := &proxy{listener: l, backend: socket}
+	p := &proxy{listener: l, backend: socket, speeder: &speeder{dir: dir, done: map[string]map[string]bool{}}}
 	p.start()
 	defer p.stop()
 	fmt.Fprintf(out, "mongodb://%s/\n", l.Addr())

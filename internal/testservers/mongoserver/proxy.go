@@ -6,10 +6,12 @@ import (
 	"io"
 	"net"
 	"sync"
+
+	"github.com/FerretDB/wire"
 )
 
-// proxy passes commands from any number of clients to one backend, one command at a time,
-// and each on a connection of its client's own.
+// proxy passes commands from any number of clients to one backend, for each database one
+// command at a time, and each on a connection of its client's own.
 //
 // FerretDB 1.x is not atomic: of 8 clients that race to claim 200 documents by
 // findAndModify, nearly every document is claimed twice, and of 400 racing $inc some 60
@@ -22,16 +24,17 @@ import (
 type proxy struct {
 	listener net.Listener
 	backend  string // unix socket
-
-	turn sync.Mutex // held while the backend works on a command
+	speeder  *speeder
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns map[net.Conn]bool // nil after stop
+	turns map[string]*sync.Mutex
 }
 
 func (p *proxy) start() {
 	p.conns = map[net.Conn]bool{}
+	p.turns = map[string]*sync.Mutex{}
 	p.wg.Go(func() {
 		for {
 			c, err := p.listener.Accept()
@@ -74,6 +77,16 @@ func (p *proxy) disown(c net.Conn) {
 	c.Close()
 }
 
+// turn returns the lock of a database, held while the backend works on a command for it.
+func (p *proxy) turn(database string) *sync.Mutex {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turns[database] == nil {
+		p.turns[database] = &sync.Mutex{}
+	}
+	return p.turns[database]
+}
+
 // serve passes the commands of one client until either side hangs up.
 func (p *proxy) serve(client net.Conn) {
 	if !p.own(client) {
@@ -86,15 +99,16 @@ func (p *proxy) serve(client net.Conn) {
 	}
 	defer p.disown(backend)
 	for {
-		command, err := readMessage(client)
+		message, err := readMessage(client)
 		if err != nil {
 			return
 		}
-		reply, err := p.call(backend, command)
+		c := parse(message)
+		reply, err := p.call(backend, message, c)
 		if err != nil {
 			return
 		}
-		if wantsReply(command) {
+		if !c.silent {
 			if _, err := client.Write(reply); err != nil {
 				return
 			}
@@ -103,22 +117,31 @@ func (p *proxy) serve(client net.Conn) {
 }
 
 // call waits for its turn and has the backend carry out the command.
-func (p *proxy) call(backend net.Conn, command []byte) (reply []byte, err error) {
-	p.turn.Lock()
-	defer p.turn.Unlock()
-	if _, err := backend.Write(command); err != nil {
+func (p *proxy) call(backend net.Conn, message []byte, c command) (reply []byte, err error) {
+	turn := p.turn(c.database)
+	turn.Lock()
+	defer turn.Unlock()
+	if _, err := backend.Write(message); err != nil {
 		return nil, err
 	}
-	return readMessage(backend)
+	reply, err = readMessage(backend)
+	if err == nil {
+		err = p.speeder.after(c)
+	}
+	return reply, err
+}
+
+// command is what the proxy needs to know of a message.
+type command struct {
+	name, database, collection string
+	silent                     bool // its sender wants no reply
 }
 
 const (
-	headerBytes  = 16       // length, request id, response to, op code
-	maxMessage   = 64 << 20 // more than MongoDB's 48 MB
-	opMsg        = 2013     // the op code of today's commands
-	moreToCome   = 1 << 1   // the flag by which the sender of an OP_MSG wants no reply
-	smallestMsg  = headerBytes + 4
+	headerBytes  = 16 // length, request id, response to, op code
 	opCodeOffset = 12
+	smallest     = headerBytes + 4
+	largest      = 64 << 20 // more than MongoDB's 48 MB
 )
 
 // readMessage reads one message: its length in 4 bytes, itself included, then the rest.
@@ -128,7 +151,7 @@ func readMessage(r io.Reader) ([]byte, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(length[:])
-	if n < smallestMsg || n > maxMessage {
+	if n < smallest || n > largest {
 		return nil, fmt.Errorf("a message of %d bytes", n)
 	}
 	m := make([]byte, n)
@@ -137,7 +160,21 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return m, err
 }
 
-func wantsReply(command []byte) bool {
-	return binary.LittleEndian.Uint32(command[opCodeOffset:]) != opMsg ||
-		binary.LittleEndian.Uint32(command[headerBytes:])&moreToCome == 0
+// parse reads what is to be known of a message; of one that it cannot read that is nothing,
+// and the backend says what is wrong with it.
+func parse(message []byte) (c command) {
+	var m wire.OpMsg
+	if wire.OpCode(binary.LittleEndian.Uint32(message[opCodeOffset:])) != wire.OpCodeMsg ||
+		m.UnmarshalBinaryNocopy(message[headerBytes:]) != nil {
+		return c
+	}
+	c.silent = m.Flags.FlagSet(wire.OpMsgMoreToCome)
+	d, err := m.RawSection0().Decode()
+	if err != nil {
+		return c
+	}
+	c.name = d.Command()
+	c.database, _ = d.Get("$db").(string)
+	c.collection, _ = d.Get(c.name).(string)
+	return c
 }

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -47,14 +49,91 @@ func build() (path string, err error) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		return path, err
 	}
-	part := path + ".part"
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", "ferretdb_no_postgresql", "-ldflags", "-s -w", "-o", part, ".")
-	cmd.Dir = sources()
-	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build in %s: %w\n%s", cmd.Dir, err, out)
+	tmp, err := os.MkdirTemp(dir, "build-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(tmp)
+	modfile, err := patch(tmp)
+	if err != nil {
+		return "", err
+	}
+	part := filepath.Join(tmp, "mongoserver")
+	_, err = run("go", "build", "-trimpath", "-tags", "ferretdb_no_postgresql", "-ldflags", "-s -w", "-modfile", modfile, "-o", part, ".")
+	if err != nil {
+		return "", err
 	}
 	return path, os.Rename(part, path)
+}
+
+// run runs a command in the folder of the server's module and returns what it printed.
+func run(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = sources()
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s in %s: %w\n%s", name, args[0], cmd.Dir, err, stderr.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// The place of FerretDB at which narrow.go.txt is called.
+const (
+	unpatched = "\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n"
+	patched   = "\twhereClause, args = narrow(params.Filter)\n" + unpatched
+)
+
+// patch makes a copy of FerretDB with narrow.go.txt in it, and returns the path of a go.mod by
+// which the server is built with that copy.
+func patch(tmp string) (modfile string, err error) {
+	module, err := run("go", "list", "-m", "-f", "{{.Dir}}", "github.com/FerretDB/FerretDB")
+	if err != nil {
+		return "", err
+	}
+	fork := filepath.Join(tmp, "ferretdb")
+	if err := os.CopyFS(fork, os.DirFS(module)); err != nil {
+		return "", err
+	}
+	pkg := filepath.Join(fork, "internal", "backends", "sqlite")
+	err = edit(filepath.Join(pkg, "collection.go"), filepath.Join(pkg, "collection.go"), func(code string) (string, error) {
+		if strings.Count(code, unpatched) != 1 {
+			return "", errors.New("this is not the code that the patch in build.go is for")
+		}
+		return strings.Replace(code, unpatched, patched, 1), nil
+	})
+	if err != nil {
+		return "", err
+	}
+	copied := func(s string) (string, error) { return s, nil }
+	if err := edit(filepath.Join(sources(), "narrow.go.txt"), filepath.Join(pkg, "narrow.go"), copied); err != nil {
+		return "", err
+	}
+	if err := edit(filepath.Join(sources(), "go.sum"), filepath.Join(tmp, "go.sum"), copied); err != nil {
+		return "", err
+	}
+	modfile = filepath.Join(tmp, "go.mod")
+	return modfile, edit(filepath.Join(sources(), "go.mod"), modfile, func(s string) (string, error) {
+		return fmt.Sprintf("%s\nreplace github.com/FerretDB/FerretDB => %s\n", s, strconv.Quote(fork)), nil
+	})
+}
+
+// edit writes a changed copy of a file, or changes it in its place.
+func edit(from, to string, change func(string) (string, error)) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	s, err := change(string(b))
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if err := os.RemoveAll(to); err != nil { // a copy from the module cache is read-only
+		return err
+	}
+	return os.WriteFile(to, []byte(s), 0o600)
 }
 
 // hashFolder returns a short hash over the files in a folder and over the compiler's version.
@@ -64,7 +143,7 @@ func hashFolder(dir string) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprintln(h, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprint(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, patched)
 	for _, f := range files {
 		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if err != nil {
