@@ -65,7 +65,7 @@ var upsert = sqlitedb.NewInserter(4, "INSERT INTO info(id,delivery,at,record)",
 func (s *Store) Put(ctx context.Context, records []task.Record) error {
 	texts := make([]string, len(records))
 	for i, r := range records {
-		b, err := json.Marshal(r)
+		b, err := r.MarshalJSON() // json.Marshal would check and compact the text once more
 		if err != nil {
 			return s.wrap("put the record of task "+string(r.ID), err)
 		}
