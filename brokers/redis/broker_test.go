@@ -37,7 +37,7 @@ func sharedSettings(tb testing.TB) *redis.Settings {
 
 // settingsOf returns the settings of a new queue on a server.
 func settingsOf(tb testing.TB, addr string) *redis.Settings {
-	s := redis.NewSettings()
+	s := redis.Defaults()
 	host, port, err := splitAddr(addr)
 	require.NoError(tb, err)
 	s.Connection.Host, s.Connection.Port = host, port

@@ -43,7 +43,7 @@ func TestUnixSocket(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "redis.sock")
 	redisserver.Start(t, "--unixsocket", path)
-	s := redis.NewSettings()
+	s := redis.Defaults()
 	s.Connection.Scheme, s.Connection.Path = "unix", settings.Path(path)
 	works(t, s)
 	s.Connection.Path += ".gone"
@@ -61,7 +61,7 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, l.Close())
 	redisserver.Start(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert, "--tls-auth-clients", "yes")
 
-	s := redis.NewSettings()
+	s := redis.Defaults()
 	s.Connection.Scheme, s.Connection.Host, s.Connection.Port = "tls", "127.0.0.1", port
 	s.Connection.Timeout = 3 * time.Second
 	_, err = s.Open(t.Context(), env)
@@ -155,7 +155,7 @@ func TestSentinel(t *testing.T) {
 	master := redisserver.Start(t, "--repl-diskless-sync-delay", "0")
 	replica := redisserver.Start(t, "--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1 "+strconv.Itoa(master.Port))
 	sentinel := redisserver.StartSentinel(t, master)
-	s := redis.NewSettings()
+	s := redis.Defaults()
 	s.Connection.Addresses, s.Connection.MasterName = []string{sentinel.Addr()}, "mymaster"
 	b := open(t, s)
 	ids := push(t, b, 3)

@@ -13,7 +13,7 @@ import (
 
 // A producer and a host in one: it wants a Redis on this machine.
 func Example() {
-	s := redis.NewSettings() // localhost:6379, key leptir:ztasks
+	s := redis.Defaults() // localhost:6379, key leptir:ztasks
 	s.Connection.Key = "leptir-example:ztasks"
 	ctx := context.Background()
 	b, err := s.Open(ctx, brokers.Env{Name: "default", Logger: slog.Default()})

@@ -23,11 +23,11 @@ const DefaultKey = "leptir:ztasks"
 var Kind = brokers.Kind{
 	Name:   "redis",
 	Doc:    "A queue on a Redis server, on one behind sentinels, or on a Redis Cluster.",
-	New:    func() brokers.Settings { return NewSettings() },
+	New:    func() brokers.Settings { return Defaults() },
 	Server: true,
 }
 
-// Settings configure the broker. Use NewSettings for the defaults.
+// Settings is the configuration of a broker of this kind.
 type Settings struct {
 	Connection Connection `config:"connection,block" doc:"Where the server and the queue are."`
 	// PollInterval is how often an idle host looks by itself for tasks; those that leptir
@@ -41,8 +41,8 @@ type Connection struct {
 	Key string `config:"key" doc:"The key of the queue, a sorted set. What else the queue needs lies beside it, under keys that begin with the same text in braces."`
 }
 
-// NewSettings returns the settings of a queue on this machine.
-func NewSettings() *Settings {
+// Defaults returns the settings of a block that sets nothing: a queue on this machine.
+func Defaults() *Settings {
 	return &Settings{
 		Connection:   Connection{Settings: redisconn.Defaults(), Key: DefaultKey},
 		PollInterval: time.Second,

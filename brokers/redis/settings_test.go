@@ -15,7 +15,7 @@ import (
 
 func TestDefaults(t *testing.T) {
 	t.Parallel()
-	s := NewSettings()
+	s := Defaults()
 	require.NoError(t, s.Validate())
 	require.Equal(t, "leptir:ztasks", s.Connection.Key)
 	require.Equal(t, "tcp", s.Connection.Scheme)
@@ -37,7 +37,7 @@ func TestValidate(t *testing.T) {
 		{func(s *Settings) { s.PollInterval = 0 }, "poll_interval must be above 0"},
 		{func(s *Settings) { s.Connection.Scheme = "http" }, `connection: scheme is "http"`},
 	} {
-		s := NewSettings()
+		s := Defaults()
 		c.change(s)
 		require.ErrorContains(t, s.Validate(), c.want)
 	}

@@ -4,12 +4,14 @@ package standard
 
 import (
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/brokers/redis"
 	"github.com/backplane/leptir/brokers/sqlite"
 )
 
 // Registry returns the kinds of brokers that a stock host knows.
 func Registry() *brokers.Registry {
 	return brokers.NewRegistry(
+		redis.Kind,
 		sqlite.Kind,
 	)
 }

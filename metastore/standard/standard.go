@@ -4,12 +4,14 @@ package standard
 
 import (
 	"github.com/backplane/leptir/metastore"
+	"github.com/backplane/leptir/metastore/redis"
 	"github.com/backplane/leptir/metastore/sqlite"
 )
 
 // Registry returns the kinds of stores that a stock host knows.
 func Registry() *metastore.Registry {
 	return metastore.NewRegistry(
+		redis.Kind,
 		sqlite.Kind,
 	)
 }
