@@ -5,20 +5,21 @@ import (
 	"log/slog"
 )
 
-// Detail returns a logger that logs to l with every level one lower: what is news to a
-// library (go-plugin tells of each process that ends) is detail to a host.
+// Detail returns a logger that logs to l with every level lowered by two: what a library
+// warns of (go-plugin does, of every process that it has not ended itself) is detail to a
+// host, and what it calls an error is news.
 func Detail(l *slog.Logger) *slog.Logger { return slog.New(detail{l.Handler()}) }
 
-const oneLevel = slog.LevelInfo - slog.LevelDebug
+const lowered = slog.LevelWarn - slog.LevelDebug
 
 type detail struct{ slog.Handler }
 
 func (d detail) Enabled(ctx context.Context, level slog.Level) bool {
-	return d.Handler.Enabled(ctx, level-oneLevel)
+	return d.Handler.Enabled(ctx, level-lowered)
 }
 
 func (d detail) Handle(ctx context.Context, r slog.Record) error {
-	r.Level -= oneLevel
+	r.Level -= lowered
 	return d.Handler.Handle(ctx, r)
 }
 

@@ -12,8 +12,8 @@ func TestDetail(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	l := Detail(slog.New(slog.NewTextHandler(&out, nil))).With("a", 1).WithGroup("g")
-	l.Info("news")
+	l.Warn("detail")
 	require.Empty(t, out.String())
 	l.Error("trouble", "b", 2)
-	require.Contains(t, out.String(), `level=WARN msg=trouble a=1 g.b=2`)
+	require.Contains(t, out.String(), `level=INFO msg=trouble a=1 g.b=2`)
 }
