@@ -1,4 +1,5 @@
 # leptir: `make help` lists the targets.
+SHELL       := /bin/bash -o pipefail
 GO          ?= go
 TOOL        := $(GO) tool -modfile=tools/go.mod
 MODULE      := github.com/backplane/leptir
@@ -23,7 +24,8 @@ demo: build ## see the main job done: run, time out and record tasks on the embe
 
 .PHONY: test
 test: ## everything, with the race detector; under 8 minutes on 2 cores
-	$(GO) test -race -timeout 15m $(PACKAGES)
+	@$(GO) build -o bin/tools/testreport ./internal/testreport
+	$(GO) test -race -json -timeout 15m $(PACKAGES) | bin/tools/testreport
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, and that the generated code is up to date
