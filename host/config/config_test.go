@@ -19,7 +19,7 @@ var errNotOpened = errors.New("only decoded in these tests")
 type fileBroker struct {
 	Path        settings.Path  `config:"path" doc:"The database file."`
 	Synchronous string         `config:"synchronous" oneof:"full|normal" doc:"How durable a commit is."`
-	BusyTimeout time.Duration  `config:"busy_timeout" max:"10m" doc:"How long to wait for a lock."`
+	BusyTimeout time.Duration  `config:"busy_timeout" min:"0.001" max:"10m" doc:"How long to wait for a lock."`
 	CacheSize   settings.Bytes `config:"cache_size" min:"64KiB" max:"1GiB" doc:"Memory for the cache."`
 }
 
@@ -55,7 +55,7 @@ type serverBroker struct {
 	Keys       []string          `config:"keys,secret" doc:"Accepted keys."`
 	Tokens     []settings.Secret `config:"tokens" doc:"Tokens to try."`
 	Exclusive  bool              `config:"exclusive" doc:"Whether nobody else reads the queue."`
-	Limit      int64             `config:"limit" doc:"A number."`
+	Limit      int64             `config:"limit" max:"9007199254740993" doc:"A number."`
 	retry
 }
 

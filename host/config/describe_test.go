@@ -57,21 +57,23 @@ func TestDescribe(t *testing.T) {
 // TestEverythingIsDocumented keeps the reference complete.
 func TestEverythingIsDocumented(t *testing.T) {
 	t.Parallel()
-	var check func(d config.BlockDoc)
-	check = func(d config.BlockDoc) {
-		require.NotEmpty(t, d.Doc, "block %q", d.Name)
-		for _, a := range d.Attributes {
-			require.Regexp(t, `^[A-Z"].*[.]$`, a.Doc, "attribute %q of block %q", a.Name, d.Name)
-			require.NotEmpty(t, a.Type)
-		}
-		for _, inner := range d.Blocks {
-			check(inner)
-		}
-	}
 	for _, d := range config.Describe(testKinds()) {
-		check(d)
+		requireDocumented(t, d)
 	}
 	require.Len(t, config.Describe(config.Kinds{}), 3)
+}
+
+// requireDocumented checks that a block and all in it are explained in sentences.
+func requireDocumented(t *testing.T, d config.BlockDoc) {
+	t.Helper()
+	require.NotEmpty(t, d.Doc, "block %q %q", d.Name, d.Kind)
+	for _, a := range d.Attributes {
+		require.Regexp(t, `^[A-Z"].*[.]$`, a.Doc, "attribute %q of block %q %q", a.Name, d.Name, d.Kind)
+		require.NotEmpty(t, a.Type)
+	}
+	for _, inner := range d.Blocks {
+		requireDocumented(t, inner)
+	}
 }
 
 func attribute(t *testing.T, d config.BlockDoc, name string) config.AttributeDoc {

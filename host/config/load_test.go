@@ -128,6 +128,9 @@ leptir.hcl:1:1: error: there is no meta_storage block, and the default kind "sql
     1 | # nothing
       | ^
 2 errors in leptir.hcl`, "\n"))
+	var e *config.Error
+	require.True(t, errors.As(err, &e))
+	require.Equal(t, "leptir.hcl", e.Diagnostics()[0].Subject.Filename)
 }
 
 func TestPlugin(t *testing.T) {

@@ -262,10 +262,9 @@ func typeName(val cty.Value) string {
 
 func parseInt(s string) (int64, error)     { return strconv.ParseInt(strings.TrimSpace(s), 10, 64) }
 func parseFloat(s string) (float64, error) { return strconv.ParseFloat(strings.TrimSpace(s), 64) }
-func parseDuration(s string) (int64, error) {
-	d, err := time.ParseDuration(s)
-	return int64(d), err
-}
+
+// parseDuration reads a limit: as in a file, a number of seconds or a text like "1m30s".
+func parseDuration(s string) (int64, error) { return duration(cty.StringVal(s)) }
 
 func parseBytes(s string) (int64, error) {
 	n, err := humanize.ParseBytes(s)

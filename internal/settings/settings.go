@@ -10,7 +10,14 @@
 // Its defaults are the values that the field has before decoding. Fields may be string,
 // bool, int, int64, float64, time.Duration (seconds, or a text like "1m30s"), []string,
 // map[string]string, the types of this package, and, with ",block", a struct (or pointer
-// to one) of the same form.
+// to one, nil where the block is absent) of the same form. The fields of an embedded
+// struct stand among those of the struct around it.
+//
+// ",required" refuses a configuration that leaves the field at its zero value; ",secret"
+// keeps the values of a list or map from being shown, as Secret does for a text (the
+// elements may be Secrets too). More tags, all optional: oneof:"a|b" are the texts allowed,
+// min:"1" and max:"10m" the least and greatest number, duration or amount, and
+// default:"the host's name" is the default in words, for the reference.
 package settings
 
 // Path is a file or folder; a relative one is taken from the configuration file's folder.

@@ -17,3 +17,6 @@ plugin "demo" {
   max_tasks = -1
   spares    = 10001
 }
+broker "server" "other" {
+  limit = 9007199254740994
+}
