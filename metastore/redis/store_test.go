@@ -237,3 +237,20 @@ func TestFailures(t *testing.T) {
 	server.Signal(syscall.SIGCONT)
 	require.Eventually(t, func() bool { return put() == nil }, 15*time.Second, 10*time.Millisecond)
 }
+
+// TestLeastRights runs the store as a user that has no more rights than docs/metadata/redis.md
+// says it needs.
+func TestLeastRights(t *testing.T) {
+	t.Parallel()
+	server := redisserver.Start(t)
+	server.Do("ACL", "SETUSER", "leptir", "on", ">right-secret", "resetkeys", "~leptir:taskinfo:*", "resetchannels", "-@all", "+@read", "+@write", "+@scripting", "+@connection")
+	s := settingsOf(t, server.Addr())
+	s.KeyPrefix, s.Connection.Username, s.Connection.Password = redis.Defaults().KeyPrefix, "leptir", "right-secret"
+	store := open(t, s)
+	require.NoError(t, store.Put(t.Context(), []task.Record{record()}))
+	got, err := store.Get(t.Context(), []task.ID{"65a1f"})
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	s.KeyPrefix = "forbidden:"
+	require.ErrorContains(t, open(t, s).Put(t.Context(), []task.Record{record()}), "the user may not do this: its ACL must allow it")
+}
