@@ -43,8 +43,8 @@ type Harness struct {
 	Skip func(name string) (reason string)
 
 	// Unit is the length of the shortest leases and delays that the suite uses; to let one
-	// pass it waits for 2.5 times as long, or 1.5 s longer. The default is 200 ms. A server that counts in
-	// whole seconds needs a second, or two.
+	// pass it waits for 2.5 times as long, or 1.5 s longer, whichever is less. The default
+	// is 200 ms. A server that counts in whole seconds needs a second, or two.
 	Unit time.Duration
 
 	// BestEffortOrder says that tasks may come in another order than that of their due
