@@ -24,6 +24,9 @@ import (
 // settleGrace is how long the settlement of killed tasks may take at a shutdown.
 const settleGrace = 5 * time.Second
 
+// noStartTimeout stands for start_timeout = 0, no limit.
+const noStartTimeout = 24 * time.Hour
+
 // Host runs tasks as its configuration says. Open makes it work at once; Stop ends it.
 type Host struct {
 	cfg      *config.Config
@@ -181,6 +184,9 @@ func (h *Host) pluginConfig(file string) config.Plugin {
 func (h *Host) spec(file string) process.Spec {
 	c := h.pluginConfig(file)
 	s := process.Spec{Plugin: file, Args: c.Arguments, StartTimeout: c.StartTimeout, TLS: c.TLS == config.TLSAuto}
+	if s.StartTimeout == 0 {
+		s.StartTimeout = noStartTimeout
+	}
 	for _, name := range c.EnvironmentAllow {
 		if v, ok := os.LookupEnv(name); ok {
 			s.Env = append(s.Env, name+"="+v)

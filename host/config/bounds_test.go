@@ -13,15 +13,16 @@ import (
 // be refused, or read, in a moment. A stack overflow would end the test's process.
 func TestHostileFiles(t *testing.T) {
 	t.Parallel()
-	fill := func(s string) string { return strings.Repeat(s, 21_000) } // beyond every limit
+	few := func(s string) string { return strings.Repeat(s, 3_000) }   // within the limits, or beyond that of nesting
+	fill := func(s string) string { return strings.Repeat(s, 21_000) } // beyond the others
 	for name, test := range map[string]struct{ src, want string }{
-		"brackets":          {"a = " + fill("["), "nested more than 64 deep"},
-		"parentheses":       {"a = " + fill("("), "nested more than 64 deep"},
-		"braces":            {"a = " + fill("{"), "nested more than 64 deep"},
-		"blocks":            {fill("a {\n"), "nested more than 64 deep"},
-		"templates":         {"a = " + fill(`"${`), "nested more than 64 deep"},
+		"brackets":          {"a = " + few("["), "nested more than 64 deep"},
+		"parentheses":       {"a = " + few("("), "nested more than 64 deep"},
+		"braces":            {"a = " + few("{"), "nested more than 64 deep"},
+		"blocks":            {few("a {\n"), "nested more than 64 deep"},
+		"templates":         {"a = " + few(`"${`), "nested more than 64 deep"},
 		"template controls": {"a = \"" + fill("%{ if true }"), "more than 20000 operators and brackets"},
-		"calls":             {"a = " + fill("f("), "nested more than 64 deep"},
+		"calls":             {"a = " + few("f("), "nested more than 64 deep"},
 		"crossed brackets":  {"a = " + fill("[)"), "more than 20000 operators and brackets"},
 		"minus":             {"a = " + fill("-"), "more than 20000 operators and brackets"},
 		"not":               {"a = " + fill("!"), "more than 20000 operators and brackets"},
@@ -31,17 +32,17 @@ func TestHostileFiles(t *testing.T) {
 		"attributes":        {"a = b" + fill(".c"), "more than 20000 operators and brackets"},
 		"splats":            {"a = b" + fill("[*]"), "more than 20000 operators and brackets"},
 		"semicolons":        {fill(";"), "more than 20000 operators and brackets"},
-		"quotes":            {"a = " + fill(`"`), "error"},
-		"one text":          {"host {\n  name = \"" + fill("x") + "\"\n}\n", "at most 255 are allowed"},
+		"quotes":            {"a = " + few(`"`), "error"},
+		"one text":          {"host {\n  name = \"" + few("x") + "\"\n}\n", "at most 255 are allowed"},
 		"heredoc":           {"a = <<A\n" + fill("x\n"), "more than 20000 lines or parts"},
 		"heredocs":          {fill("<<A\n"), "more than 20000 heredocs"},
-		"names":             {fill("a = 1\n"), "error"},
-		"unknown blocks":    {fill("a {}\n"), "error"},
-		"long name":         {fill("a") + " = 1", "has no attribute"},
+		"names":             {few("a = 1\n"), "error"},
+		"unknown blocks":    {few("a {}\n"), "error"},
+		"long name":         {few("a") + " = 1", "has no attribute"},
 		"dollars":           {"a = \"" + fill("$"), "more than 20000 lines or parts"},
-		"list":              {"plugin \"p\" {\n  arguments = [" + fill(`"", `) + "{}]\n}\n", "must be a text, not a map"},
-		"map":               {"task_alias = {" + fill("a=1,") + "}", "is there twice"},
-		"zero bytes":        {fill("\x00"), "error"},
+		"list":              {"plugin \"p\" {\n  arguments = [" + few(`"", `) + "{}]\n}\n", "must be a text, not a map"},
+		"map":               {"task_alias = {" + few("a=1,") + "}", "is there twice"},
+		"zero bytes":        {few("\x00"), "error"},
 		"for in for":        {"a = [for a in b : " + strings.Repeat("[for a in b : ", 50) + "a" + strings.Repeat("]", 51), "is not available here"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,9 +54,10 @@ type reader struct {
 func (r *reader) file(body *hclsyntax.Body) {
 	r.topLevel(body)
 	blocks := map[string][]*hclsyntax.Block{}
+	secrets := secretNames(r.kinds)
 	for _, block := range body.Blocks {
 		if !slices.Contains(blockNames, block.Type) {
-			if soundsSecret(block.Type, secretNames(r.kinds)) {
+			if soundsSecret(block.Type, secrets) {
 				r.maskBlock(block)
 			} else {
 				r.maskBody(block.Body)

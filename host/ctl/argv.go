@@ -14,7 +14,7 @@ import (
 // flagsOf returns the names of the flags of a command and of all below it, and whether
 // each takes a value.
 func flagsOf(root *cobra.Command) map[string]bool {
-	flags := map[string]bool{"help": false}
+	flags := map[string]bool{}
 	add := func(f *pflag.Flag) { flags[f.Name] = f.NoOptDefVal == "" }
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
@@ -94,15 +94,13 @@ func commandNames(cmd *cobra.Command) (names []string) {
 	return names
 }
 
-// arguments is a check of a command's arguments: there must be as many as names. One that
-// ends in "..." stands for one or more.
+// arguments is a check of a command's arguments: there must be as many as names.
 func arguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < len(names) {
 			return usagef("%s needs %s", cmd.Name(), names[len(args)])
 		}
-		many := len(names) > 0 && strings.HasSuffix(names[len(names)-1], "...")
-		if len(args) > len(names) && !many {
+		if len(args) > len(names) {
 			hint := ""
 			if strings.Contains(args[len(names)], "=") && cmd.Flags().Lookup("p") != nil {
 				hint = "; a parameter is given with -p name=value"

@@ -75,7 +75,11 @@ func report(stderr io.Writer, cmd *cobra.Command, err error) {
 	}
 	text := err.Error()
 	if errors.As(err, new(usageError)) {
-		text += fmt.Sprintf("; see %q", cmd.CommandPath()+" -help")
+		see := "; see"
+		if strings.HasSuffix(text, "?") {
+			see = " See"
+		}
+		text += fmt.Sprintf("%s %q", see, cmd.CommandPath()+" -help")
 	}
 	fmt.Fprintln(stderr, "leptirctl: "+sentence(text))
 }
@@ -104,8 +108,10 @@ func (p *program) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Var(newValue(&p.config, "FILE", nonEmpty), "config",
 		"the configuration file; by default $"+config.EnvFile+", then "+config.FileName+" in the working folder, then "+config.SystemFile)
+	root.PersistentFlags().Bool("help", false, "print this help")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
-	root.AddCommand(p.pushCommand(), p.taskCommand(), p.statusCommand(), p.versionCommand())
+	root.AddCommand(p.pushCommand(), p.taskCommand(), p.statusCommand(), p.deadCommand(),
+		p.validateCommand(), p.versionCommand(), p.completionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }

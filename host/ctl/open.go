@@ -83,7 +83,7 @@ func (s *stores) close() {
 }
 
 // get adds the records of ids to found, each from the first store that has it. It fails
-// only if a record is missing and no store answers.
+// only if a record is missing and no store answers, or with ctx.
 func (s *stores) get(ctx context.Context, ids []task.ID, found map[task.ID]task.Record) error {
 	s.trouble = s.closed
 	answered := false
@@ -93,6 +93,9 @@ func (s *stores) get(ctx context.Context, ids []task.ID, found map[task.ID]task.
 			return nil
 		}
 		if err := getFrom(ctx, store, rest, found); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err() // says nothing of the store
+			}
 			s.trouble = errors.Join(s.trouble, err)
 			continue
 		}

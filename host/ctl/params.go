@@ -150,7 +150,10 @@ func readUntil(ctx context.Context, r io.Reader) ([]byte, error) {
 // parseObject reads a JSON object. Its errors read after what the text is.
 func parseObject(text []byte, object *map[string]json.RawMessage) error {
 	text = bytes.TrimSpace(text)
-	if !utf8.Valid(text) {
+	switch {
+	case len(text) == 0:
+		return errors.New("must be a JSON object; there is nothing")
+	case !utf8.Valid(text):
 		return errors.New("must be a JSON object; it is not valid UTF-8")
 	}
 	var any json.RawMessage

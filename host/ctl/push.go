@@ -94,7 +94,7 @@ func (p *program) newTask(ctx context.Context, typ string, f *pushFlags) (task.T
 	now := time.Now().UTC()
 	t := task.Task{ID: task.ID(f.id), Type: typ, Priority: f.priority, TimeLimit: f.timeLimit, At: f.at}
 	if !f.at.IsZero() && f.at.Before(now.Add(-pastGrace)) {
-		return task.Task{}, usagef("-at is in the past: %s", at(f.at))
+		return task.Task{}, usagef("-at is in the past: %s", stamp(f.at))
 	}
 	if f.delay > 0 {
 		t.At = now.Add(f.delay)

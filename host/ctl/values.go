@@ -109,7 +109,7 @@ func timeLimit(s string) (time.Duration, error) {
 	}
 	d, err := duration(s)
 	if err != nil && !strings.HasPrefix(err.Error(), "is too") {
-		err = fmt.Errorf("%w; none is no limit", err)
+		err = fmt.Errorf(`%w; "none" is no limit`, err)
 	}
 	return d, err
 }

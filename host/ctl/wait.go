@@ -125,13 +125,17 @@ func (w *waiter) inVain(ctx context.Context, left []task.ID, of int) error {
 		return fmt.Errorf("interrupted: %s", what)
 	}
 	what += fmt.Sprintf(" within %v", w.timeout)
-	if w.stores.trouble != nil && !errors.Is(w.stores.trouble, context.DeadlineExceeded) {
+	if w.stores.trouble != nil {
 		return fmt.Errorf("%s: %w", what, w.stores.trouble)
 	}
 	ctx, cancel := context.WithTimeout(ctx, explainLimit)
 	defer cancel()
 	if it, ok, _ := findInBrokers(ctx, w.cfg, left[0]); ok {
-		what += fmt.Sprintf(": task %s is %s", left[0], it.describe())
+		which := "it"
+		if of > 1 {
+			which = fmt.Sprintf("the first of them, %s,", left[0])
+		}
+		what += fmt.Sprintf("; %s is %s", which, it.describe())
 	}
 	return errors.New(what)
 }
