@@ -1,6 +1,7 @@
 package task
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -46,11 +47,15 @@ func Encode(t *Task) ([]byte, error) {
 		at := t.PushedAt.UTC()
 		e.PushedAt = &at
 	}
-	b, err := json.Marshal(&e)
-	if err != nil {
+	// Params stay as they are: escaped for HTML they could grow beyond MaxEnvelopeBytes.
+	var b bytes.Buffer
+	b.Grow(len(t.Params) + 256)
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(&e); err != nil {
 		return nil, fmt.Errorf("encode task %s: %w", t.ID, err)
 	}
-	return b, nil
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
 // Decode reads a task from today's JSON envelope and validates it. The result does not

@@ -121,6 +121,22 @@ func TestLargestTask(t *testing.T) {
 	require.Equal(t, string(want.Params), string(got.Params))
 }
 
+// TestLargestTaskOfAnyCharacters holds Encode to not escaping what need not be escaped: the
+// largest task would be too large to be read again.
+func TestLargestTaskOfAnyCharacters(t *testing.T) {
+	t.Parallel()
+	for _, c := range []string{"<", "&", "\u2028", "ž"} {
+		params := `{"x":"` + strings.Repeat(c, (task.MaxParamsBytes-8)/len(c)) + `"}`
+		in := task.Task{ID: "t1", Type: "a", Params: json.RawMessage(params)}
+		require.NoError(t, in.Validate())
+		b, err := task.Encode(&in)
+		require.NoError(t, err)
+		out, err := task.Decode(b)
+		require.NoError(t, err)
+		require.True(t, params == string(out.Params), "the parameters of %q have changed", c)
+	}
+}
+
 func TestTimeLimitsComeBack(t *testing.T) {
 	t.Parallel()
 	for d := time.Millisecond; d < 90*24*time.Hour; d = d*103/100 + time.Millisecond {
