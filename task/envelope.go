@@ -64,6 +64,14 @@ func Decode(b []byte) (Task, error) {
 	if len(b) > MaxEnvelopeBytes {
 		return Task{}, fmt.Errorf("decode task: message is %d bytes, at most %d are allowed: %w", len(b), MaxEnvelopeBytes, ErrTooLarge)
 	}
+	if t, ok := decodeOwn(b); ok {
+		return t, nil
+	}
+	return decodeJSON(b)
+}
+
+// decodeJSON reads a task from an envelope of any form.
+func decodeJSON(b []byte) (Task, error) {
 	var e envelope
 	if err := json.Unmarshal(b, &e); err != nil {
 		return Task{}, fmt.Errorf("decode task: %w", err)
