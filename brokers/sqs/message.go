@@ -3,7 +3,6 @@ package sqs
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -72,20 +71,32 @@ func (b *Broker) read(in types.Message, started time.Time, hide int32) *message 
 			m.own[name] = in.MessageAttributes[name]
 		}
 	}
+	var bodyErr error
+	m.task, bodyErr = task.DecodeAny([]byte(m.body), b.aliases)
 	if m.unreadable == nil {
-		m.task, m.unreadable = task.DecodeAny([]byte(m.body), b.aliases)
+		m.unreadable = bodyErr
 	}
 	if m.unreadable != nil {
-		m.task = task.Task{ID: m.state.ID}
-		if m.task.ID == "" {
-			m.task.ID = task.ID("sqs-" + m.messageID)
-		}
-		if m.task.ID.Validate() != nil { // no SQS that we know makes such an id
-			m.task.ID = task.ID("sqs-" + digest(m.messageID))
-		}
+		m.task = task.Task{ID: unreadableID(m, bodyErr == nil)}
 		m.state.ID = m.task.ID
 	}
 	return m
+}
+
+// unreadableID returns the id by which an unreadable message can be handled: that of its
+// body, where only the state cannot be read, else one made of SQS's id for the message that
+// was first in the queue.
+func unreadableID(m *message, goodBody bool) task.ID {
+	if goodBody {
+		return m.task.ID
+	}
+	if m.state.ID != "" {
+		return m.state.ID
+	}
+	if id := task.ID("sqs-" + m.messageID); id.Validate() == nil {
+		return id
+	}
+	return task.ID("sqs-" + digest(m.messageID)) // no SQS that we know makes such an id
 }
 
 // millis reads a time as SQS writes it.
@@ -241,5 +252,3 @@ func digest(parts ...string) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-var errNoVerdict = errors.New("is not a verdict")

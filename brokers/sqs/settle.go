@@ -26,7 +26,7 @@ func (b *Broker) Settle(ctx context.Context, ss []brokers.Settlement) (lost []ta
 	}
 	for _, s := range ss {
 		if s.Verdict < brokers.Done || s.Verdict > brokers.Bury {
-			return nil, b.fail(fmt.Errorf("settle task %s: %d %w", s.ID, s.Verdict, errNoVerdict))
+			return nil, b.fail(fmt.Errorf("settle task %s: %d is not a verdict", s.ID, s.Verdict))
 		}
 	}
 	steps, lost := b.claim(ss)
