@@ -86,6 +86,8 @@ func run(explicit string) error {
 	logger, closer := logging.New(sinks...)
 	defer closer.Close()
 
+	// A log reader that goes away must not take the host along.
+	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
