@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -34,21 +35,33 @@ func (o *output) json(v any, compact bool) error {
 	return err
 }
 
-// escape escapes what is not printable in a JSON text. Outside ASCII such characters can
-// only stand in its strings.
+// htmlEscapes are what encoding/json writes for HTML's sake: a record, which writes itself,
+// has them.
+var htmlEscapes = map[string]byte{`\u003c`: '<', `\u003e`: '>', `\u0026`: '&'}
+
+// escape escapes what is not printable in a JSON text, and nothing else that need not be.
+// Outside ASCII such characters can only stand in the text's strings.
 func escape(text []byte) []byte {
-	clean := func(r rune) bool { return r == '\n' || r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r) }
-	if bytes.IndexFunc(text, func(r rune) bool { return !clean(r) }) < 0 {
-		return text
-	}
 	var b bytes.Buffer
-	for _, r := range string(text) {
+	for len(text) > 0 {
+		if text[0] == '\\' && len(text) >= 2 {
+			if c, ok := htmlEscapes[string(text[:min(6, len(text))])]; ok {
+				b.WriteByte(c)
+				text = text[6:]
+				continue
+			}
+			b.Write(text[:2])
+			text = text[2:]
+			continue
+		}
+		r, size := utf8.DecodeRune(text)
+		text = text[size:]
 		switch {
-		case clean(r):
+		case r == '\n' || r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r):
 			b.WriteRune(r)
 		case r > 0xffff:
-			r -= 0x10000
-			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+(r>>10), 0xdc00+(r&0x3ff))
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
 		default:
 			fmt.Fprintf(&b, `\u%04x`, r)
 		}

@@ -41,7 +41,7 @@ func (p *params) Set(s string) error {
 	value := json.RawMessage(text)
 	if !json.Valid(value) {
 		var err error
-		if value, err = json.Marshal(text); err != nil {
+		if value, err = marshal(text); err != nil {
 			return fmt.Errorf("%s: %w", shorten(name), err)
 		}
 	}
@@ -74,13 +74,10 @@ func (p *program) readParams(ctx context.Context, source string, single params) 
 	if len(object) == 0 {
 		return nil, nil
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(object); err != nil {
+	text, err := marshal(object)
+	if err != nil {
 		return nil, usagef("the parameters cannot be written as JSON: %v", err)
 	}
-	text := bytes.TrimSpace(b.Bytes())
 	if len(text) > task.MaxParamsBytes {
 		return nil, usagef("the parameters are too large: %d bytes, at most %d are allowed; put large data elsewhere and pass its address",
 			len(text), task.MaxParamsBytes)
@@ -168,4 +165,13 @@ func parseObject(text []byte, object *map[string]json.RawMessage) error {
 		return fmt.Errorf("must be a JSON object, not %s", shorten(string(text)))
 	}
 	return json.Unmarshal(text, object)
+}
+
+// marshal writes a value as JSON, without escaping what need not be escaped.
+func marshal(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }
