@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -102,4 +103,53 @@ func openBroker(t *testing.T, cfg *config.Config, name string) brokers.Broker {
 	}
 	require.Fail(t, "no broker "+name)
 	return nil
+}
+
+// An unchanged producer of the original puts its JSON into the sorted set; the task runs
+// under its own id, and any client of the original's reads the record.
+func TestOriginalProducerOverRedis(t *testing.T) {
+	t.Parallel()
+	server := redisserver.Start(t)
+	connection := fmt.Sprintf("connection {\n    port = %d\n  }", server.Port)
+	b := setup(t, fmt.Sprintf(`
+task_alias = { "Leptir\\Task\\Test\\TestTask" = "demo.test" }
+broker "redis" "default" {
+  %s
+}
+meta_storage "redis" "records" {
+  %s
+}
+host {
+  number_of_workers = 2
+}
+`, connection, connection))
+	b.install("plugins/demo", "demo")
+	b.host()
+	now := time.Now().Unix()
+	for id, class := range map[string]string{"php-1": `Leptir\\Task\\Test\\TestTask`, "php-2": `Demo\\Noop`} {
+		server.Do("ZADD", "leptir:ztasks", fmt.Sprint(now),
+			fmt.Sprintf(`{"cn":"%s","pr":0,"tl":5,"toex":"","td":{"id":"%s","parameters":{"to":"ann"}}}`, class, id))
+	}
+	got := b.records([]task.Task{{ID: "php-1"}, {ID: "php-2"}}, 30*time.Second)
+	require.Equal(t, "demo.test", got["php-1"].Type)
+	require.Contains(t, got["php-1"].RespM, "ann")
+	require.Equal(t, "demo.noop", got["php-2"].Type)
+
+	var record struct {
+		ID      string  `json:"id"`
+		Status  int     `json:"status"`
+		RetC    int     `json:"retC"`
+		ExTime  float64 `json:"exTime"`
+		RespM   string  `json:"respM"`
+		Type    string  `json:"type"`
+		ExStart any     `json:"exStart"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(server.Do("GET", "leptir:taskinfo:php-1")), &record))
+	require.Equal(t, "php-1", record.ID)
+	require.Equal(t, 3, record.Status)
+	require.Equal(t, 1, record.RetC)
+	require.Equal(t, "demo.test", record.Type)
+	require.NotNil(t, record.ExStart)
+	require.NotEqual(t, "-1", server.Do("TTL", "leptir:taskinfo:php-1"), "records expire")
+	b.empty()
 }
