@@ -365,10 +365,10 @@ func TestPushAndWait(t *testing.T) {
 	})
 	t.Run("for machines", func(t *testing.T) {
 		t.Parallel()
-		r := s.ctl("push", "fine", "-number", "2500", "-wait", "-json")
+		r := s.ctl("push", "fine", "-number", "1200", "-wait", "-json")
 		require.Zero(t, r.code, r.stderr)
 		lines := strings.Split(strings.TrimSuffix(r.stdout, "\n"), "\n")
-		require.Len(t, lines, 2500)
+		require.Len(t, lines, 1200)
 		for _, line := range lines {
 			m := object(t, line)
 			require.EqualValues(t, 3, m["status"])
@@ -426,7 +426,7 @@ func TestWaitInVain(t *testing.T) {
 
 	b := s.broker("default")
 	bury(t, b, task.Task{ID: "w2", Type: "x", At: time.Unix(1, 0)}, "no such address")
-	r = s.ctl("push", "x", "-id", "w2", "-wait")
+	r = s.ctl("push", "x", "-id", "w2", "-wait", "-timeout", "1m")
 	require.Equal(t, result{1, "w2\n", "leptirctl: task w2 is among the dead letters of broker \"default\", where it stays; put it back with: leptirctl dead retry w2\n"}, r)
 
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -117,12 +117,12 @@ func askBroker(ctx context.Context, cfg *config.Config, block config.Broker) bro
 	s := brokerStatus{Name: block.Name, Kind: block.Kind, Priority: block.Priority}
 	b, err := cfg.OpenBroker(ctx, block, nil)
 	if err != nil {
-		s.Error = err.Error()
+		s.Error = naming(fmt.Sprintf("broker %q: ", block.Name), err)
 		return s
 	}
 	defer func() { _ = b.Handle.Close() }() // nothing was written
 	if s.Stats, err = b.Handle.Stats(ctx); err != nil {
-		s.Error = err.Error()
+		s.Error = naming(fmt.Sprintf("broker %q: ", block.Name), err)
 		return s
 	}
 	if inspector, ok := b.Handle.(brokers.Inspector); ok && s.Parked > 0 {
@@ -162,14 +162,19 @@ func askStore(ctx context.Context, cfg *config.Config, block config.MetaStorage)
 	s := storeStatus{Name: block.Name, Kind: block.Kind, OnFailure: block.OnFailure}
 	store, err := cfg.OpenStore(ctx, block, nil)
 	if err == nil {
-		// Nobody is called that; it asks for an answer.
+		// It asks for nothing but an answer.
 		_, err = store.Handle.Get(ctx, nil)
 		_ = store.Handle.Close()
 	}
 	if err != nil {
-		s.Error = err.Error()
+		s.Error = naming(fmt.Sprintf("meta storage %q: ", block.Name), err)
 	}
 	return s
+}
+
+// naming returns the text of an error, which begins with what it is about.
+func naming(what string, err error) string {
+	return what + strings.TrimPrefix(err.Error(), what)
 }
 
 // printStatus prints the report for people.
@@ -180,7 +185,7 @@ func (p *program) printStatus(report statusReport) error {
 		row := []string{b.Name, b.Kind, strconv.Itoa(b.Priority), fraction(b.RankWeight)}
 		if b.Error != "" {
 			row = append(row, "-", "-", "-", "-", "-")
-			notes = append(notes, fmt.Sprintf("broker %q cannot be reached: %s", b.Name, b.Error))
+			notes = append(notes, b.Error)
 		}
 		for _, n := range []int64{b.Ready, b.Scheduled, b.Leased, b.Dead, b.Parked} {
 			if b.Error == "" {
@@ -201,7 +206,7 @@ func (p *program) printStatus(report statusReport) error {
 		state := "ok"
 		if s.Error != "" {
 			state = "-"
-			notes = append(notes, fmt.Sprintf("meta storage %q cannot be reached: %s", s.Name, s.Error))
+			notes = append(notes, s.Error)
 		}
 		rows = append(rows, []string{s.Name, s.Kind, s.OnFailure, state})
 	}

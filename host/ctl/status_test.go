@@ -97,8 +97,8 @@ func TestValidate(t *testing.T) {
 	out := s.ok("validate")
 	require.Regexp(t, `^DIR/leptir.hcl is valid
 note: plugin_dir DIR/plugins does not exist
-note: broker "urgent" cannot be used now: broker "urgent": DIR/broken.db is not a database; [^\n]*
-note: meta storage "broken" cannot be used now: [^\n]*
+note: broker "urgent": DIR/broken.db is not a database; [^\n]*
+note: meta storage "broken": DIR/broken.db is not a database; [^\n]*
 $`, out)
 	require.Equal(t, "DIR/leptir.hcl is valid\n", s.ok("validate", "-offline"))
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "plugins"), nil, 0o600))

@@ -88,12 +88,12 @@ func notes(ctx context.Context, cfg *config.Config) (all []string) {
 	report := gatherStatus(ctx, cfg)
 	for _, b := range report.Brokers {
 		if b.Error != "" {
-			all = append(all, fmt.Sprintf("broker %q cannot be used now: %s", b.Name, b.Error))
+			all = append(all, b.Error)
 		}
 	}
 	for _, s := range report.MetaStorages {
 		if s.Error != "" {
-			all = append(all, fmt.Sprintf("meta storage %q cannot be used now: %s", s.Name, s.Error))
+			all = append(all, s.Error)
 		}
 	}
 	return all
