@@ -364,17 +364,27 @@ func (b *Broker) runFor(ctx context.Context, s *redisconn.Script, args []any, id
 
 // Stats implements brokers.Broker.
 func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
+	stats, placeless, err := b.count(ctx)
+	if err != nil {
+		return brokers.Stats{}, b.wrap("count tasks", err)
+	}
+	if placeless > 0 {
+		b.startRescue()
+	}
+	return stats, nil
+}
+
+// count counts the tasks by state, and by how many those that the queue knows outnumber those
+// that have a place in it: above 0, some have lost it; below, there are foreign messages.
+func (b *Broker) count(ctx context.Context) (s brokers.Stats, placeless int64, err error) {
 	n, err := b.runNumbers(ctx, statsScript, nil)
 	if err == nil && len(n) != 6 {
 		err = strange(n)
 	}
 	if err != nil {
-		return brokers.Stats{}, b.wrap("count tasks", err)
+		return brokers.Stats{}, 0, err
 	}
-	if n[5] > 0 {
-		b.startRescue()
-	}
-	return brokers.Stats{Ready: n[0], Scheduled: n[1], Leased: n[2], Dead: n[3], Parked: n[4]}, nil
+	return brokers.Stats{Ready: n[0], Scheduled: n[1], Leased: n[2], Dead: n[3], Parked: n[4]}, n[5], nil
 }
 
 // wrap names the broker and what it was about.

@@ -160,14 +160,11 @@ func TestSentinel(t *testing.T) {
 	b := open(t, s)
 	ids := push(t, b, 3)
 	require.Eventually(t, func() bool {
-		return strings.Contains(replica.Do("INFO", "replication"), "master_link_status:up") &&
-			strings.Contains(sentinel.Do("INFO", "sentinel"), "slaves=1")
+		return replica.Do("ZCARD", s.Connection.Key) == "3" && strings.Contains(sentinel.Do("INFO", "sentinel"), "slaves=1")
 	}, 3*patience, 20*time.Millisecond, "the sentinel finds replicas every ten seconds")
-	require.Equal(t, "1", master.Do("WAIT", "1", "5000"))
-
 	master.Kill()
 	require.Eventually(t, func() bool { return b.Push(t.Context(), tasks(1)) == nil }, 3*patience, 20*time.Millisecond)
-	require.Equal(t, ids, leasedIDs(lease(t, b, 10))[:3], "the same handle works with the new master")
+	require.Subset(t, leasedIDs(lease(t, b, 10)), ids, "the same handle works with the new master")
 
 	s.Connection.MasterName = "another"
 	_, err := s.Open(t.Context(), env)

@@ -231,7 +231,10 @@ func TestHungServer(t *testing.T) {
 	_, err = patient.Lease(ctx, 3, time.Hour)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	server.Signal(syscall.SIGCONT)
-	require.Eventually(t, func() bool { return len(lease(t, b, 3)) > 0 }, patience, 10*time.Millisecond,
+	require.Eventually(t, func() bool {
+		ds, err := patient.Lease(t.Context(), 3, time.Minute)
+		return err == nil && len(ds) > 0
+	}, patience, 10*time.Millisecond,
 		"tasks that nobody got must not wait for the end of an hour's lease")
 }
 
@@ -347,18 +350,18 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 	old, next := redisserver.Start(t, "--repl-diskless-sync-delay", "0"), redisserver.Start(t, "--repl-diskless-sync-delay", "0")
 	next.Do("REPLICAOF", old.Host, strings.Split(old.Addr(), ":")[1])
 	p := startProxy(t, old.Addr())
-	b := open(t, settingsOf(t, p.addr()))
+	s := settingsOf(t, p.addr())
+	b := open(t, s)
 	ids := push(t, b, 4)
 	ds := lease(t, b, 2)
-	require.Eventually(t, func() bool { return strings.Contains(next.Do("INFO", "replication"), "master_link_status:up") }, patience, 10*time.Millisecond)
-	require.Equal(t, "1", old.Do("WAIT", "1", "5000"))
+	require.Eventually(t, func() bool { return next.Do("ZCARD", s.Connection.Key) == "2" }, patience, 10*time.Millisecond, "the replica is not up to date")
 
 	next.Do("REPLICAOF", "NO", "ONE")
 	old.Do("REPLICAOF", next.Host, strings.Split(next.Addr(), ":")[1])
 	p.turn(next.Addr())
 	require.Eventually(t, func() bool { return b.Push(t.Context(), tasks(1)) == nil }, patience, 10*time.Millisecond)
 	more := lease(t, b, 10)
-	require.Equal(t, ids[2:], leasedIDs(more)[:2])
+	require.Subset(t, leasedIDs(more), ids[2:])
 	settle(t, b, brokers.Done, append(ds, more...)...)
 	require.Equal(t, brokers.Stats{}, stats(t, b))
 }

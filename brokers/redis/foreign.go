@@ -49,6 +49,10 @@ func (b *Broker) adopt(ctx context.Context, messages []string) error {
 
 // adoptAll makes tasks of all foreign messages that are in the queue, due or not.
 func (b *Broker) adoptAll(ctx context.Context) error {
+	_, placeless, err := b.count(ctx)
+	if err != nil || placeless >= 0 {
+		return err // there are no more members than tasks
+	}
 	for cursor := "0"; ; {
 		next, value, err := b.runStep(ctx, foreignScript, cursor, 500)
 		if err != nil {

@@ -1,5 +1,5 @@
--- Counts the tasks by state: ready, scheduled, leased, dead, parked; and the tasks that are
--- in none of them, which must not be.
+-- Counts the tasks by state: ready, scheduled, leased, dead, parked; and by how many the tasks
+-- outnumber the members of the sets: those that are in none, less the foreign messages.
 local due = redis.call('ZCOUNT', waiting, '-inf', now)
 local all, buried = redis.call('ZCARD', waiting), redis.call('ZCARD', dead)
 local taken, ended = redis.call('ZCOUNT', leased, '-inf', '(+inf'), redis.call('ZCOUNT', leased, '-inf', now)
