@@ -23,19 +23,13 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/task"
 )
-
-// deadCountTime is how long the number of dead letters is remembered: it costs a request.
-const deadCountTime = 5 * time.Second
 
 // Broker is a queue of SQS. It implements brokers.Broker, brokers.Waiter and, for dead
 // letters, brokers.Inspector, and is safe for concurrent use. Leases belong to the Broker
@@ -60,19 +54,19 @@ type Broker struct {
 	skew      atomic.Int64   // how far SQS's clock is ahead of ours
 	known     atomic.Pointer[traits]
 
-	mu        sync.Mutex
-	prefix    string // of tokens
-	tokens    uint64
-	held      map[string]*lease  // by token
-	byTask    map[task.ID]*lease // the lease of each task that is held
-	swept     time.Time          // when held was last looked through for ended leases
-	settled   memory             // messages that are settled, should SQS deliver them again
-	buffer    []*message         // what a long poll has brought, until somebody leases it
-	complete  bool               // the long poll would have taken more, had there been more
-	poll      *poll              // the long poll under way
-	asked     int                // what Lease was last asked for
-	deadCount int64              // dead letters when last counted
-	counted   time.Time          // when that was
+	mu       sync.Mutex
+	prefix   string // of tokens
+	tokens   uint64
+	held     map[string]*lease  // by token
+	byTask   map[task.ID]*lease // the lease of each task that is held
+	swept    time.Time          // when held was last looked through for ended leases
+	settled  memory             // messages that are settled, should SQS deliver them again
+	buffer   []*message         // what a long poll has brought, until somebody leases it
+	complete bool               // the long poll would have taken more, had there been more
+	poll     *poll              // the long poll under way
+	asked    int                // what Lease was last asked for
+	last     count              // of the main queue
+	lastDead count
 }
 
 // lease is a message that a host holds.
@@ -168,74 +162,6 @@ func summary(errs []error, what string) error {
 		return fmt.Errorf("%d of %d %s: %w", n, len(errs), what, first)
 	}
 	return first
-}
-
-// Stats implements brokers.Broker. The numbers are SQS's approximations. A task that was
-// received before it was due, and is hidden until then, counts as leased: SQS does not
-// tell one from the other. Nor does it tell which ones are parked.
-func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
-	if err := b.usable(ctx); err != nil {
-		return brokers.Stats{}, b.fail(err)
-	}
-	ready, scheduled, leased, err := b.main.counts(ctx)
-	if err != nil {
-		return brokers.Stats{}, b.fail(err)
-	}
-	dead, err := b.countDead(ctx)
-	if err != nil {
-		return brokers.Stats{}, b.fail(err)
-	}
-	b.mu.Lock()
-	buffered := int64(len(b.buffer)) // SQS counts them as leased, but nobody has leased them yet
-	b.mu.Unlock()
-	return brokers.Stats{Ready: ready + buffered, Scheduled: scheduled, Leased: max(0, leased-buffered), Dead: dead}, nil
-}
-
-// counts returns SQS's approximate numbers of messages.
-func (q *queue) counts(ctx context.Context) (visible, delayed, inFlight int64, err error) {
-	const (
-		v = types.QueueAttributeNameApproximateNumberOfMessages
-		d = types.QueueAttributeNameApproximateNumberOfMessagesDelayed
-		f = types.QueueAttributeNameApproximateNumberOfMessagesNotVisible
-	)
-	attributes, err := q.attributes(ctx, v, d, f)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	number := func(name types.QueueAttributeName) int64 {
-		n, _ := strconv.ParseInt(attributes[string(name)], 10, 64)
-		return max(0, n)
-	}
-	return number(v), number(d), number(f), nil
-}
-
-// countDead returns the number of dead letters, a few seconds old at most.
-func (b *Broker) countDead(ctx context.Context) (int64, error) {
-	if b.dead == nil {
-		return 0, nil
-	}
-	b.mu.Lock()
-	n, fresh := b.deadCount, time.Since(b.counted) < deadCountTime
-	b.mu.Unlock()
-	if fresh {
-		return n, nil
-	}
-	began := time.Now()
-	visible, delayed, inFlight, err := b.dead.counts(ctx)
-	if err != nil {
-		return 0, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.deadCount, b.counted = visible+delayed+inFlight, began
-	return b.deadCount, nil
-}
-
-// deadChanged makes the next Stats count the dead letters anew.
-func (b *Broker) deadChanged() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.counted = time.Time{}
 }
 
 // closeLimit bounds how long Close takes to give messages back.

@@ -55,7 +55,7 @@ var standard = brokertest.Harness{
 			},
 		}
 	},
-	Unit:             time.Second, // SQS counts in whole seconds
+	Unit:             2 * time.Second, // SQS counts in whole seconds
 	BestEffortOrder:  true,
 	AlwaysRepeated:   true,
 	PushTwice:        true,
@@ -123,7 +123,7 @@ var fifo = brokertest.Harness{
 		}))
 		return brokertest.Queue{Open: func(tb testing.TB) brokers.Broker { return open(tb, s) }}
 	},
-	Unit:             time.Second,
+	Unit:             2 * time.Second,
 	BestEffortOrder:  true, // each task is a message group of its own, or one would block the others
 	AlwaysRepeated:   true,
 	InspectsOnlyDead: true,

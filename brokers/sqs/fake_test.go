@@ -73,7 +73,7 @@ type fakeMessage struct {
 	handle     string
 }
 
-func newFake(tb testing.TB) *fake {
+func newFake() *fake {
 	f := &fake{queues: map[string]*fakeQueue{}, calls: map[string]int{}, rng: rand.New(rand.NewPCG(1, 2))}
 	f.queue(fakeURL)
 	f.queue(fakeDeadURL)

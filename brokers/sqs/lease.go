@@ -30,7 +30,8 @@ func visibility(ttl time.Duration) (int32, error) {
 }
 
 // Lease implements brokers.Broker. One request of SQS brings ten tasks at most; for more,
-// several are sent. An empty queue costs one request.
+// several are sent. An empty queue costs one request, and none while a long poll is under
+// way: that one would have the task.
 func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]brokers.Delivery, error) {
 	if err := b.usable(ctx); err != nil {
 		return nil, b.fail(err)
@@ -42,9 +43,9 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	if err != nil {
 		return nil, b.fail(err)
 	}
-	ms, complete := b.takeBuffered(max)
+	ms, enough := b.takeBuffered(max)
 	ms = b.prolong(ctx, ms, hide)
-	if len(ms) < max && !(complete && len(ms) > 0) {
+	if len(ms) < max && !enough {
 		var more []*message
 		if more, err = b.receiveUpTo(ctx, max-len(ms), hide); err != nil && len(ms)+len(more) == 0 {
 			return nil, b.fail(err)

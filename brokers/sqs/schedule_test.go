@@ -18,7 +18,7 @@ import (
 // inVirtualTime runs a test against the fake in the virtual time of testing/synctest.
 func inVirtualTime(t *testing.T, run func(t *testing.T, f *fake)) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) { run(t, newFake(t)) })
+	synctest.Test(t, func(t *testing.T) { run(t, newFake()) })
 }
 
 // idle waits and leases as a host with nothing else to do, until a task comes. To save the

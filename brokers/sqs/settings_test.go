@@ -83,7 +83,7 @@ func TestDefaultChain(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", none)
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", none)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	f := newFake(t)
+	f := newFake()
 	s := f.settings()
 	s.Connection.Key, s.Connection.Secret = "", ""
 

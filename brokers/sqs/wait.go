@@ -106,16 +106,16 @@ func (b *Broker) longPoll(p *poll, n int) {
 	b.giveBack(b.life, b.takeBack(ms))
 }
 
-// takeBuffered takes at most n messages out of the buffer; complete says that the queue had
-// no more of them when they were received, and that all of them were taken. It notes how
-// many the host asks for.
-func (b *Broker) takeBuffered(n int) (ms []*message, complete bool) {
+// takeBuffered takes at most n messages out of the buffer; enough says that it is no use to
+// ask the queue for more now: a long poll has just found that there are no more, or one
+// that would find them is under way. It notes how many the host asks for.
+func (b *Broker) takeBuffered(n int) (ms []*message, enough bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked = n
 	n = min(n, len(b.buffer))
 	ms, b.buffer = b.buffer[:n:n], b.buffer[n:]
-	return ms, b.complete && len(b.buffer) == 0
+	return ms, b.poll != nil || n > 0 && b.complete && len(b.buffer) == 0
 }
 
 // takeBack takes those of ms that are still there out of the buffer.

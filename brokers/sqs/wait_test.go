@@ -95,6 +95,48 @@ func TestStatsRequests(t *testing.T) {
 	})
 }
 
+// A host that is idle for an hour, and looks into the queue and counts it every half a
+// second as well as waiting, costs little more than its long polls.
+func TestIdleHostRequests(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, f *fake) {
+		b := f.open(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for b.Wait(ctx) == nil {
+			}
+		}()
+		time.Sleep(time.Second)
+		f.reset()
+		for ctx.Err() == nil {
+			leaseNone(t, b)
+			st, err := b.Stats(t.Context())
+			require.NoError(t, err)
+			require.Zero(t, st)
+			time.Sleep(470 * time.Millisecond)
+		}
+		<-done
+		t.Logf("requests of an idle hour: %d long polls, %d counts", f.count("ReceiveMessage"), f.count("GetQueueAttributes"))
+		require.LessOrEqual(t, f.count("ReceiveMessage"), 185)
+		require.LessOrEqual(t, f.count("GetQueueAttributes"), 2*365)
+		require.Equal(t, f.total(), f.count("ReceiveMessage")+f.count("GetQueueAttributes"))
+
+		// Nothing is missed for it: a task is picked up at once.
+		require.NoError(t, b.Close())
+		b = f.open(t)
+		defer b.Close()
+		wctx, wcancel := context.WithTimeout(t.Context(), time.Minute)
+		defer wcancel()
+		go func() { time.Sleep(5 * time.Second); push(t, b, task.Task{ID: "t", Type: "a"}) }()
+		began := time.Now()
+		require.NoError(t, b.Wait(wctx))
+		require.Equal(t, 5*time.Second, time.Since(began))
+		lease1(t, b)
+	})
+}
+
 // What a long poll has brought counts as ready until it is leased; where nobody leases it
 // soon it goes back, uncharged.
 func TestPolledTaskGoesBack(t *testing.T) {

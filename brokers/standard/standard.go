@@ -6,6 +6,7 @@ import (
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/brokers/redis"
 	"github.com/backplane/leptir/brokers/sqlite"
+	"github.com/backplane/leptir/brokers/sqs"
 )
 
 // Registry returns the kinds of brokers that a stock host knows.
@@ -13,5 +14,6 @@ func Registry() *brokers.Registry {
 	return brokers.NewRegistry(
 		redis.Kind,
 		sqlite.Kind,
+		sqs.Kind,
 	)
 }
