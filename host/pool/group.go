@@ -87,13 +87,15 @@ func (g *group) next(load time.Duration, held, most int) (jobs []*Job, cost time
 	if g.plugin.Fresh {
 		most = min(most, 1)
 	}
-	for len(jobs) < most && len(jobs) < len(g.queue) && held+len(jobs) < windowMax {
+	size := 0
+	for len(jobs) < most && len(jobs) < len(g.queue) && held+len(jobs) < windowMax && size < windowBytes {
 		c := g.estimate(g.queue[len(jobs)].Task.Type).cost()
 		if held+len(jobs) > 0 && load+cost+c > windowBudget {
 			break
 		}
 		cost += c
 		g.queue[len(jobs)].cost = c
+		size += len(g.queue[len(jobs)].Task.Params)
 		jobs = append(jobs, g.queue[len(jobs)])
 	}
 	if len(jobs) == len(g.queue) {

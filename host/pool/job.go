@@ -21,9 +21,12 @@ type Job struct {
 	cost     time.Duration // its share of a window's budget
 	seq      uint64        // number of the job among those sent to its process, from 1
 	sent     time.Time
-	requeues int    // times it was taken from a dead process without being charged
-	soft     bool   // it has been told that its time is nearly up
-	told     bool   // the observer has been told that it runs
+	requeues int  // times it was taken from a dead process without being charged
+	soft     bool // it has been told that its time is nearly up
+	told     bool // the observer has been told that it runs
+	doomed   bool // to be killed as soon as it runs, or Returned if it does not
+	reason   process.Reason
+	detail   string
 	dump     string // stacks that the plugin sent at the soft limit
 }
 

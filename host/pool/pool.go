@@ -134,7 +134,8 @@ func (p *Pool) call(f func()) {
 func (p *Pool) Kill(j *Job, reason process.Reason, detail string) {
 	p.call(func() {
 		g := j.group
-		if g == nil {
+		if g == nil { // not here yet
+			j.doomed, j.reason, j.detail = true, reason, detail
 			return
 		}
 		if i := slices.Index(g.queue, j); i >= 0 {
@@ -147,6 +148,8 @@ func (p *Pool) Kill(j *Job, reason process.Reason, detail string) {
 				return
 			}
 		}
+		// It has ended, or is on its way back from a process.
+		j.doomed, j.reason, j.detail = true, reason, detail
 	})
 }
 
@@ -285,7 +288,7 @@ func (p *Pool) accept(jobs []*Job) {
 	for _, j := range jobs {
 		g := p.types[j.Task.Type]
 		switch {
-		case p.draining:
+		case p.draining, j.doomed:
 			p.finish(Outcome{Job: j, Kind: Returned})
 		case g == nil:
 			p.finish(Outcome{Job: j, Kind: Unserved, Reason: fmt.Sprintf("no plugin serves task type %q", j.Task.Type)})
@@ -327,7 +330,15 @@ func (p *Pool) heard(ev event) {
 		w.load -= j.cost
 	}
 	if len(ev.requeue) > 0 {
-		g.queue = append(slices.Clone(ev.requeue), g.queue...)
+		var again []*Job
+		for _, j := range ev.requeue {
+			if j.doomed {
+				p.finish(Outcome{Job: j, Kind: Returned})
+				continue
+			}
+			again = append(again, j)
+		}
+		g.queue = append(again, g.queue...)
 		if p.draining {
 			p.returnAll(g)
 		}
@@ -386,7 +397,7 @@ func (p *Pool) pluginFailed(g *group, gen int, problem string, now time.Time) {
 
 // sendAway gives the jobs of a plugin back that has no process and will not have one soon.
 func (p *Pool) sendAway(g *group, now time.Time) {
-	if len(g.busy)+len(g.idle)+g.starting > 0 || g.retryAt.Sub(now) < parkAfter {
+	if len(g.queue) == 0 || g.running()+len(g.idle)+g.starting > 0 || g.retryAt.Sub(now) < parkAfter {
 		return
 	}
 	for _, j := range g.queue {
@@ -511,6 +522,7 @@ func (p *Pool) schedule(now time.Time) {
 	free := p.opts.Workers
 	waiting := 0
 	for _, g := range p.order {
+		p.sendAway(g, now) // what waits here keeps others from being asked for
 		running := g.running()
 		free -= running
 		g.waits = len(g.queue) > 0 && running < g.limit(p.opts.Workers) && (len(g.idle) > 0 || !now.Before(g.retryAt))
@@ -540,7 +552,7 @@ func (p *Pool) fill(g *group, free *int, waiting int) {
 		w := g.idle[i]
 		// A few tasks are spread over the free workers, many fill the windows.
 		share := max(1, len(g.queue)/max(1, min(*free, len(g.idle))))
-		jobs, cost := g.next(0, 0, share)
+		jobs, cost := g.next(0, 0, min(share, g.most(w)))
 		if !w.assign(jobs) {
 			g.queue = append(jobs, g.queue...)
 			continue
@@ -565,11 +577,7 @@ func (p *Pool) fill(g *group, free *int, waiting int) {
 		if w.held > windowMax/2 || w.load > windowBudget/2 {
 			continue // topping up one by one would make every message carry one task
 		}
-		most := windowMax
-		if g.plugin.MaxTasks > 0 {
-			most = g.plugin.MaxTasks - w.served - w.held
-		}
-		jobs, cost := g.next(w.load, w.held, most)
+		jobs, cost := g.next(w.load, w.held, g.most(w))
 		if len(jobs) == 0 {
 			continue
 		}
@@ -580,6 +588,18 @@ func (p *Pool) fill(g *group, free *int, waiting int) {
 		w.held += len(jobs)
 		w.load += cost
 	}
+}
+
+// most is how many more tasks the process may be handed now.
+func (g *group) most(w *worker) int {
+	most := windowMax
+	if g.plugin.MaxTasks > 0 {
+		most = g.plugin.MaxTasks - w.served - w.held
+	}
+	if !w.proc.Progress().Kept {
+		most = min(most, 1-w.held) // nobody could tell which of several to blame
+	}
+	return most
 }
 
 // spawn starts processes of one plugin: for jobs that wait while workers are free, and to

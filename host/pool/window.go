@@ -8,6 +8,9 @@ const (
 	windowBudget = 4 * time.Millisecond
 	// windowMax is the most tasks in a window, however short they are.
 	windowMax = 256
+	// windowBytes is how many bytes of parameters go into one message, the last task's not
+	// counted: a message may hold protocol.MaxMessageBytes.
+	windowBytes = 2 << 20
 	// shortest is the least that a task is taken to need, for arithmetic's sake.
 	shortest = 5 * time.Microsecond
 	// recallAfter is how long a head may run before what waits behind it is called back

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ type worker struct {
 	outbox chan *pluginpb.HostMessage
 	quit   chan struct{} // closed once the process's end has been dealt with
 
+	answers chan struct{} // signalled when there are replies
+
 	mu        sync.Mutex
 	window    []*Job // sent, without a result; the first one runs
 	headSince time.Time
@@ -55,6 +58,7 @@ type worker struct {
 	sentCount uint64
 	recalled  bool // asked to give back what is not begun; no answer yet
 	retiring  bool
+	dead      bool // its window has been dealt with: nothing may join it any more
 
 	// The pool's loop owns what follows.
 	busy      bool
@@ -80,7 +84,7 @@ func newWorker(p *Pool, g *group, gen int, proc *process.Process) *worker {
 	// The outbox holds a whole window of single sends, and the control messages that can
 	// come on top, so that a send to it never blocks.
 	w := &worker{pool: p, group: g, gen: gen, proc: proc, plugin: g.plugin.Name, grace: g.plugin.KillGrace,
-		outbox: make(chan *pluginpb.HostMessage, windowMax+64), quit: make(chan struct{})}
+		outbox: make(chan *pluginpb.HostMessage, windowMax+64), quit: make(chan struct{}), answers: make(chan struct{}, 1)}
 	w.timer = time.AfterFunc(time.Hour, w.watch)
 	w.timer.Stop()
 	p.wg.Go(w.sendLoop)
@@ -89,12 +93,13 @@ func newWorker(p *Pool, g *group, gen int, proc *process.Process) *worker {
 }
 
 // assign hands jobs to the process. It refuses while a recall is under way: what comes back
-// then could not be told from what has just been sent.
+// then could not be told from what has just been sent. It refuses for a dead process, too,
+// of whose death the pool is about to hear.
 func (w *worker) assign(jobs []*Job) bool {
 	m := &pluginpb.HostMessage{Tasks: make([]*pluginpb.Task, len(jobs))}
 	now := time.Now()
 	w.mu.Lock()
-	if w.recalled {
+	if w.recalled || w.dead {
 		w.mu.Unlock()
 		return false
 	}
@@ -138,9 +143,28 @@ func (w *worker) post(m *pluginpb.HostMessage) {
 	}
 }
 
+// answer queues the answer to a push. It does not block.
+func (w *worker) answer(r *pluginpb.PushReply) {
+	w.mu.Lock()
+	w.replies = append(w.replies, r)
+	w.mu.Unlock()
+	select {
+	case w.answers <- struct{}{}:
+	default:
+	}
+}
+
 func (w *worker) sendLoop() {
 	for {
 		select {
+		case <-w.answers:
+			w.mu.Lock()
+			m := &pluginpb.HostMessage{PushReplies: w.replies}
+			w.replies = nil
+			w.mu.Unlock()
+			if w.proc.Send(m) != nil {
+				return
+			}
 		case m := <-w.outbox:
 			if w.proc.Send(m) != nil {
 				return // the receiving side learns why
@@ -223,24 +247,33 @@ func (w *worker) watch() {
 	w.arm(now)
 }
 
-// kill ends the process if the job is the one that it runs, or may be. It reports whether
-// the job is in this worker's window.
+// kill ends the process if the job is the one that it runs. One that waits behind others,
+// who are not to suffer for it, is called back, and killed if it comes to run all the same.
+// It reports whether the job is in this worker's window.
 func (w *worker) kill(j *Job, reason process.Reason, detail string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, x := range w.window {
-		if x == j {
-			w.proc.Kill(reason, detail)
-			return true
-		}
+	i := slices.Index(w.window, j)
+	if i < 0 {
+		return false
 	}
-	return false
+	if p := w.proc.Progress(); i == 0 || p.Kept && p.Begun == j.seq && p.Ended < j.seq {
+		w.proc.Kill(reason, detail)
+		return true
+	}
+	j.doomed, j.reason, j.detail = true, reason, detail
+	w.recallLocked()
+	return true
 }
 
 // recall asks for everything back that is not begun.
 func (w *worker) recall() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.recallLocked()
+}
+
+func (w *worker) recallLocked() {
 	if len(w.window) > 1 && !w.recalled {
 		w.recalled = true
 		w.post(&pluginpb.HostMessage{Recall: true})
@@ -296,6 +329,9 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 			return fmt.Sprintf("it answered task %.128q while it was running %q", k.Result.GetId(), j.Task.ID)
 		}
 		w.window = w.window[1:]
+		if len(w.window) > 0 && w.window[0].doomed {
+			w.proc.Kill(w.window[0].reason, w.window[0].detail)
+		}
 		started := w.headSince
 		w.headSince = now
 		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
@@ -335,12 +371,12 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		seq := k.Push.GetSeq()
 		j := w.running(k.Push.GetId())
 		if j == nil {
-			w.post(&pluginpb.HostMessage{PushReplies: []*pluginpb.PushReply{{Seq: seq, Error: "only a running task can push"}}})
+			w.answer(&pluginpb.PushReply{Seq: seq, Error: "only a running task can push"})
 			return ""
 		}
 		w.pool.observer.Push(j, k.Push, func(r *pluginpb.PushReply) {
 			r.Seq = seq
-			w.post(&pluginpb.HostMessage{PushReplies: []*pluginpb.PushReply{r}})
+			w.answer(r)
 		})
 	case *pluginpb.Event_Dump:
 		if j := w.running(k.Dump.GetId()); j != nil {
@@ -393,7 +429,7 @@ func (w *worker) end() {
 	progress := w.proc.Progress()
 	w.mu.Lock()
 	window, since := w.window, w.headSince
-	w.window = nil
+	w.window, w.dead = nil, true
 	w.mu.Unlock()
 	for i, j := range window {
 		if j.charged(i == 0, progress, ev.exit) {
@@ -420,7 +456,11 @@ func (j *Job) charged(head bool, p process.Progress, exit process.Exit) bool {
 		return true
 	}
 	// Not begun yet, or ended with its result lost on the way: not its doing. But a
-	// process's word is not enough to run a task again for ever.
+	// process's word is not enough to run a task again for ever. Of those that waited
+	// behind others there is no doubt.
+	if !head {
+		return false
+	}
 	j.requeues++
-	return head && j.requeues > requeueMost
+	return j.requeues > requeueMost
 }

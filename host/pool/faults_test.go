@@ -1,0 +1,187 @@
+package pool
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/testbin"
+	"github.com/backplane/leptir/task"
+)
+
+// A process can die between its last job and the next one that the pool hands it, before
+// the pool has heard of its death: that job runs in another process.
+func TestNoJobIsHandedToTheDead(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	require.NoError(t, b.Submit(b.jobs(1, "demo.noop")))
+	b.wait(1)
+	late := b.jobs(1, "demo.noop")
+	b.call(func() {
+		w := b.groups["demo"].idle[0]
+		w.proc.Kill(process.ReasonSignal, "test")
+		<-w.quit
+		for len(b.events) == 0 { // its death is told, and not heard of yet
+			time.Sleep(time.Millisecond)
+		}
+		b.accept(late)
+	})
+	require.Equal(t, Ended, b.wait(2)[late[0].Task.ID].Kind)
+}
+
+// Tasks that wait behind crashing ones are not to blame, however often that happens to them.
+func TestWaitingBehindCrashesIsNoBlame(t *testing.T) {
+	t.Parallel()
+	j := &Job{seq: 5}
+	crashed := process.Exit{Reason: process.ReasonSignal}
+	for range 10 {
+		require.False(t, j.charged(false, process.Progress{Kept: true, Begun: 2, Ended: 1}, crashed))
+	}
+	require.False(t, j.charged(true, process.Progress{Kept: true, Begun: 5, Ended: 5}, crashed), "its result was lost on the way")
+	// But a process's word is not enough for ever.
+	for range requeueMost - 1 {
+		require.False(t, j.charged(true, process.Progress{Kept: true}, crashed))
+	}
+	require.True(t, j.charged(true, process.Progress{Kept: true}, crashed))
+}
+
+// A window of tasks with large parameters is no larger than a message may be.
+func TestLargeParameters(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	require.NoError(t, b.Submit(b.jobs(100, "demo.noop")))
+	b.wait(100)
+	jobs := b.jobs(60, "demo.noop")
+	for _, j := range jobs {
+		j.Task.Params = json.RawMessage(`{"x":"` + strings.Repeat("x", task.MaxParamsBytes-8) + `"}`)
+	}
+	require.NoError(t, b.Submit(jobs))
+	pids := map[int]bool{}
+	for id, o := range b.wait(160) {
+		require.Equal(t, Ended, o.Kind, id)
+		pids[o.PID] = true
+	}
+	require.Len(t, pids, 1)
+}
+
+// A plugin that does not come up keeps no others from the workers.
+func TestBrokenPluginStarvesNobody(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 2)
+	bad, good := demo(t), demo(t)
+	bad.Name, bad.Types = "bad", []string{"bad"}
+	bad.Spec.Path = testbin.Build(t, "internal/chaosplugin")
+	bad.Spec.Env = []string{"LEPTIR_TEST_MODE=exit-at-start"}
+	b.SetPlugins([]Plugin{bad, good})
+	b.call(func() {
+		for range brokenAfter {
+			b.groups["bad"].failed(time.Now(), "test")
+		}
+	})
+	begin := time.Now()
+	require.NoError(t, b.Submit(b.jobs(10, "bad")))
+	for _, o := range b.wait(10) {
+		require.Equal(t, Unserved, o.Kind)
+	}
+	require.Less(t, time.Since(begin), 20*time.Second, "they do not wait for its next try")
+	require.Positive(t, b.Want())
+}
+
+// max_tasks holds for a process that is handed whole windows, too.
+func TestMaxTasksBoundsWindows(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	pl := demo(t)
+	pl.MaxTasks = 10
+	b.SetPlugins([]Plugin{pl})
+	b.call(func() { b.groups["demo"].learn("demo.noop", time.Microsecond) })
+	require.NoError(t, b.Submit(b.jobs(55, "demo.noop")))
+	served := map[int]int{}
+	for _, o := range b.wait(55) {
+		served[o.PID]++
+	}
+	for pid, n := range served {
+		require.LessOrEqual(t, n, 10, pid)
+	}
+}
+
+// A plugin that keeps no mark gets one task at a time, as the protocol promises.
+func TestOneTaskAtATimeWithoutAMark(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{{Name: "chaos", Generation: 1, Types: []string{"ok", "hang"},
+		Spec: process.Spec{Plugin: "chaos", Path: testbin.Build(t, "internal/chaosplugin"), Env: []string{"LEPTIR_TEST_MODE=serve", "LEPTIR_TEST_NO_MARK=1"}}}})
+	b.call(func() {
+		b.groups["chaos"].learn("ok", time.Microsecond)
+		b.groups["chaos"].learn("hang", time.Microsecond)
+	})
+	hang := b.job("hang", nil, 0)
+	require.NoError(t, b.Submit(append([]*Job{hang}, b.jobs(20, "ok")...)))
+	require.Eventually(t, func() bool { return b.Status().Busy == 1 }, 20*time.Second, time.Millisecond)
+	b.call(func() {
+		for w := range b.groups["chaos"].busy {
+			require.Equal(t, 1, w.held)
+		}
+	})
+	b.Kill(hang, process.ReasonCancelled, "test")
+	for id, o := range b.wait(21) {
+		require.Equal(t, id != hang.Task.ID, o.Kind == Ended, id)
+	}
+}
+
+// A job that is killed while it waits in a window takes nobody with it, and does not run.
+func TestKillInAWindow(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	require.NoError(t, b.Submit(b.jobs(1, "demo.noop"))) // the process is up
+	b.wait(1)
+	b.call(func() {
+		b.groups["demo"].learn("demo.sleep", time.Microsecond)
+		b.groups["demo"].learn("demo.noop", time.Microsecond)
+	})
+	head := b.job("demo.sleep", map[string]any{"seconds": 0.5}, 0)
+	behind := b.jobs(3, "demo.noop")
+	b.call(func() {
+		b.accept(append([]*Job{head}, behind...))
+		b.schedule(time.Now())
+		for w := range b.groups["demo"].busy {
+			require.Equal(t, 4, w.held)
+			require.True(t, w.kill(behind[1], process.ReasonLease, "test"))
+		}
+	})
+	got := b.wait(5)
+	require.Equal(t, Ended, got[head.Task.ID].Kind, "its own lease is fine")
+	require.Equal(t, Ended, got[behind[0].Task.ID].Kind)
+	require.Equal(t, Returned, got[behind[1].Task.ID].Kind)
+	require.Equal(t, Ended, got[behind[2].Task.ID].Kind)
+}
+
+// A job that is killed before it arrives, or on its way back, does not run.
+func TestKillUnderWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	early := b.jobs(1, "demo.noop")
+	b.Kill(early[0], process.ReasonLease, "test")
+	require.NoError(t, b.Submit(early))
+	require.Equal(t, Returned, b.wait(1)[early[0].Task.ID].Kind)
+
+	back := b.jobs(1, "demo.noop")
+	var w *worker
+	require.NoError(t, b.Submit(b.jobs(1, "demo.noop")))
+	b.wait(2)
+	b.call(func() { w, back[0].group = b.groups["demo"].idle[0], b.groups["demo"] })
+	b.Kill(back[0], process.ReasonLease, "test")
+	b.call(func() {
+		w.held++
+		b.heard(event{worker: w, requeue: back})
+	})
+	require.Equal(t, Returned, b.wait(3)[back[0].Task.ID].Kind)
+}
