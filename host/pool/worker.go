@@ -58,7 +58,8 @@ type worker struct {
 	sentCount uint64
 	recalled  bool // asked to give back what is not begun; no answer yet
 	retiring  bool
-	dead      bool // its window has been dealt with: nothing may join it any more
+	replies   []*pluginpb.PushReply // to pushes, not sent yet
+	dead      bool                  // its window has been dealt with: nothing may join it any more
 
 	// The pool's loop owns what follows.
 	busy      bool
