@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/catalog"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/dispatch"
@@ -35,6 +36,7 @@ type Host struct {
 	stores   []config.OpenStore
 	launcher *process.Launcher
 	catalog  *catalog.Catalog
+	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
 
@@ -68,12 +70,28 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err != nil {
 		return h, err
 	}
+	if h.pusher, err = h.newPusher(); err != nil {
+		return h, err
+	}
 	h.pool = pool.New(pool.Options{Workers: cfg.Host.NumberOfWorkers, Launcher: h.launcher, Logger: logger,
-		Observer: &dispatch.Observer{Logger: logger}, OnBroken: h.broken})
+		Observer: &dispatch.Observer{Logger: logger, Pusher: h.pusher}, OnBroken: h.broken})
 	h.pool.SetPlugins(h.plugins())
 	h.dispatch = dispatch.New(h.dispatchOptions())
 	h.wg.Go(h.follow)
 	return h, nil
+}
+
+// newPusher makes what queues the tasks that tasks push.
+func (h *Host) newPusher() (*dispatch.Pusher, error) {
+	members := make([]brokers.Named, len(h.brokers))
+	for i, b := range h.brokers {
+		members[i] = brokers.Named{Name: b.Name, Kind: b.Kind, Priority: b.Priority, Broker: b.Handle}
+	}
+	set, err := brokers.NewSet(members...)
+	if err != nil {
+		return nil, err
+	}
+	return dispatch.NewPusher(set), nil
 }
 
 func (h *Host) dispatchOptions() dispatch.Options {
@@ -113,6 +131,9 @@ func (h *Host) close() {
 	}
 	if h.dispatch != nil {
 		h.dispatch.Close()
+	}
+	if h.pusher != nil {
+		h.pusher.Close()
 	}
 	if h.catalog != nil {
 		_ = h.catalog.Close()

@@ -475,3 +475,19 @@ func TestBadPlugins(t *testing.T) {
 	b.push(good)
 	b.records([]task.Task{good}, 20*time.Second)
 }
+
+// A task pushes others through its host, many at once, and they run.
+func TestTasksPushTasks(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "")
+	b.install("internal/pushplugin", "push")
+	b.host()
+	fan := newTask("push.fan", `{"children":1000}`)
+	b.push(fan)
+	require.Equal(t, task.Success, b.records([]task.Task{fan}, 40*time.Second)[fan.ID].RetC)
+	var leaves []task.Task
+	for i := range 1000 {
+		leaves = append(leaves, task.Task{ID: task.ID(fmt.Sprintf("%s-%d", fan.ID, i))})
+	}
+	b.records(leaves, 40*time.Second)
+}

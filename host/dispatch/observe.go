@@ -18,7 +18,10 @@ const (
 
 // Observer is what a pool tells while tasks run: their log lines go to the host's log, and
 // that they run goes into their record. It implements pool.Observer.
-type Observer struct{ Logger *slog.Logger }
+type Observer struct {
+	Logger *slog.Logger
+	Pusher *Pusher
+}
 
 var _ pool.Observer = (*Observer)(nil)
 
@@ -54,9 +57,9 @@ func (o *Observer) Progress(job *pool.Job, p *pluginpb.Progress) {
 	o.Logger.Debug("progress", "task", job.Task.ID, "type", job.Task.Type, "fraction", p.GetFraction(), "text", clip(p.GetText(), maxReason))
 }
 
-// Push refuses: this host has nowhere to push to.
-func (o *Observer) Push(_ *pool.Job, _ *pluginpb.Push, reply func(*pluginpb.PushReply)) {
-	reply(&pluginpb.PushReply{Error: "this host does not take tasks from tasks"})
+// Push queues a task that a task pushes.
+func (o *Observer) Push(_ *pool.Job, p *pluginpb.Push, reply func(*pluginpb.PushReply)) {
+	o.Pusher.Push(p, reply)
 }
 
 // Running writes down that a task is in progress.
