@@ -37,14 +37,23 @@ func TestNoJobIsHandedToTheDead(t *testing.T) {
 // Tasks that wait behind crashing ones are not to blame, however often that happens to them.
 func TestWaitingBehindCrashesIsNoBlame(t *testing.T) {
 	t.Parallel()
-	j := &Job{seq: 5}
+	j := &Job{Task: task.Task{Type: "short"}, seq: 5}
 	crashed := process.Exit{Reason: process.ReasonSignal}
 	for range 10 {
 		require.False(t, j.charged(false, process.Progress{Kept: true, Begun: 2, Ended: 1}, crashed))
 	}
 	require.False(t, j.charged(true, process.Progress{Kept: true, Begun: 5, Ended: 5}, crashed), "its result was lost on the way")
+	require.False(t, j.charged(false, process.Progress{Kept: true, Begun: 6, Ended: 5}, crashed), "lost, but not the first")
+	// From now on it has a process for itself.
+	g := newGroup(Plugin{})
+	g.learn("short", time.Microsecond)
+	g.queue = []*Job{{Task: task.Task{Type: "short"}}, j, {Task: task.Task{Type: "short"}}}
+	for _, want := range []int{1, 1, 1} {
+		jobs, _ := g.next(0, 0, windowMax)
+		require.Len(t, jobs, want)
+	}
 	// But a process's word is not enough for ever.
-	for range requeueMost - 1 {
+	for range requeueMost - 2 {
 		require.False(t, j.charged(true, process.Progress{Kept: true}, crashed))
 	}
 	require.True(t, j.charged(true, process.Progress{Kept: true}, crashed))

@@ -90,6 +90,9 @@ func (g *group) next(load time.Duration, held, most int) (jobs []*Job, cost time
 	size := 0
 	for len(jobs) < most && len(jobs) < len(g.queue) && held+len(jobs) < windowMax && size < windowBytes {
 		c := g.estimate(g.queue[len(jobs)].Task.Type).cost()
+		if g.queue[len(jobs)].requeues > 0 {
+			c = windowBudget // alone, so that it loses no result to another's crash again
+		}
 		if held+len(jobs) > 0 && load+cost+c > windowBudget {
 			break
 		}

@@ -459,9 +459,8 @@ func (j *Job) charged(head bool, p process.Progress, exit process.Exit) bool {
 	// Not begun yet, or ended with its result lost on the way: not its doing. But a
 	// process's word is not enough to run a task again for ever. Of those that waited
 	// behind others there is no doubt.
-	if !head {
-		return false
+	if head || p.Ended >= j.seq {
+		j.requeues++
 	}
-	j.requeues++
-	return j.requeues > requeueMost
+	return head && j.requeues > requeueMost
 }
