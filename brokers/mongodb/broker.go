@@ -69,7 +69,7 @@ func (b *Broker) prepare(ctx context.Context) error {
 	return b.conn.DoWithin(ctx, indexLimit, "make indexes", func(ctx context.Context) error {
 		for _, index := range indexes() {
 			_, err := b.tasks.Indexes().CreateOne(ctx, index)
-			if _, refused := errors.AsType[mongo.CommandError](err); refused && !mongo.IsNetworkError(err) && !mongo.IsTimeout(err) {
+			if mongoconn.Refused(err) {
 				b.log.Warn("the MongoDB server refuses an index; the queue works without it, slower",
 					"collection", b.tasks.Name(), "index", fmt.Sprint(index.Keys), "err", err)
 			} else if err != nil {

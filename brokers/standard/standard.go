@@ -4,6 +4,7 @@ package standard
 
 import (
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/brokers/mongodb"
 	"github.com/backplane/leptir/brokers/redis"
 	"github.com/backplane/leptir/brokers/sqlite"
 	"github.com/backplane/leptir/brokers/sqs"
@@ -12,6 +13,7 @@ import (
 // Registry returns the kinds of brokers that a stock host knows.
 func Registry() *brokers.Registry {
 	return brokers.NewRegistry(
+		mongodb.Kind,
 		redis.Kind,
 		sqlite.Kind,
 		sqs.Kind,

@@ -155,3 +155,10 @@ func (c *Conn) Close() error {
 	}
 	return nil
 }
+
+// Refused reports whether an error is the server's answer to a command that it understood but
+// does not carry out, rather than a failure to reach it or to wait for it.
+func Refused(err error) bool {
+	_, answered := errors.AsType[mongo.CommandError](err)
+	return answered && !mongo.IsNetworkError(err) && !mongo.IsTimeout(err)
+}

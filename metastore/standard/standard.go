@@ -4,6 +4,7 @@ package standard
 
 import (
 	"github.com/backplane/leptir/metastore"
+	"github.com/backplane/leptir/metastore/mongodb"
 	"github.com/backplane/leptir/metastore/redis"
 	"github.com/backplane/leptir/metastore/sqlite"
 )
@@ -11,6 +12,7 @@ import (
 // Registry returns the kinds of stores that a stock host knows.
 func Registry() *metastore.Registry {
 	return metastore.NewRegistry(
+		mongodb.Kind,
 		redis.Kind,
 		sqlite.Kind,
 	)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -35,7 +37,11 @@ func (s *speeder) after(c command) error {
 	default:
 		return nil
 	}
-	if err := index(filepath.Join(s.dir, c.database+".sqlite")); err != nil {
+	path := filepath.Join(s.dir, c.database+".sqlite")
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil // the command was refused
+	}
+	if err := index(path); err != nil {
 		return fmt.Errorf("index %s.%s: %w", c.database, c.collection, err)
 	}
 	if s.done[c.database] == nil {

@@ -80,13 +80,22 @@ func run(name string, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// The place of FerretDB at which narrow.go.txt is called.
-const (
-	unpatched = "\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n"
-	patched   = "\twhereClause, args = narrow(params.Filter)\n" + unpatched
-)
+// changes are what the server's copy of FerretDB has otherwise; README.md of the server's
+// module says why.
+var changes = []struct{ file, old, new string }{
+	{ // narrow.go.txt is called
+		"internal/backends/sqlite/collection.go",
+		"\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n",
+		"\twhereClause, args = narrow(params.Filter)\n\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n",
+	},
+	{ // each statement of an update gives its connection back
+		"internal/handler/msg_update.go",
+		"\t\tresult, err := common.UpdateDocument(ctx, c, \"update\", iter, &u)\n",
+		"\t\tresult, err := common.UpdateDocument(ctx, c, \"update\", iter, &u)\n\t\tcloser.Close()\n",
+	},
+}
 
-// patch makes a copy of FerretDB with narrow.go.txt in it, and returns the path of a go.mod by
+// patch makes a copy of FerretDB with narrow.go.txt and the changes in it, and returns the path of a go.mod by
 // which the server is built with that copy.
 func patch(tmp string) (modfile string, err error) {
 	module, err := run("go", "list", "-m", "-f", "{{.Dir}}", "github.com/FerretDB/FerretDB")
@@ -97,18 +106,20 @@ func patch(tmp string) (modfile string, err error) {
 	if err := os.CopyFS(fork, os.DirFS(module)); err != nil {
 		return "", err
 	}
-	pkg := filepath.Join(fork, "internal", "backends", "sqlite")
-	err = edit(filepath.Join(pkg, "collection.go"), filepath.Join(pkg, "collection.go"), func(code string) (string, error) {
-		if strings.Count(code, unpatched) != 1 {
-			return "", errors.New("this is not the code that the patch in build.go is for")
+	for _, c := range changes {
+		file := filepath.Join(fork, c.file)
+		err := edit(file, file, func(code string) (string, error) {
+			if strings.Count(code, c.old) != 1 {
+				return "", errors.New("this is not the code that the patch in build.go is for")
+			}
+			return strings.Replace(code, c.old, c.new, 1), nil
+		})
+		if err != nil {
+			return "", err
 		}
-		return strings.Replace(code, unpatched, patched, 1), nil
-	})
-	if err != nil {
-		return "", err
 	}
 	copied := func(s string) (string, error) { return s, nil }
-	if err := edit(filepath.Join(sources(), "narrow.go.txt"), filepath.Join(pkg, "narrow.go"), copied); err != nil {
+	if err := edit(filepath.Join(sources(), "narrow.go.txt"), filepath.Join(fork, "internal/backends/sqlite/narrow.go"), copied); err != nil {
 		return "", err
 	}
 	if err := edit(filepath.Join(sources(), "go.sum"), filepath.Join(tmp, "go.sum"), copied); err != nil {
@@ -143,7 +154,7 @@ func hashFolder(dir string) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	fmt.Fprint(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, patched)
+	fmt.Fprint(h, runtime.Version(), runtime.GOOS, runtime.GOARCH, changes)
 	for _, f := range files {
 		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if err != nil {
