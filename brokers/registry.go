@@ -15,6 +15,12 @@ type Settings interface {
 	Open(ctx context.Context, env Env) (Broker, error)
 }
 
+// Placer is a Settings that can tell whether it is the same queue as another of its kind.
+type Placer interface {
+	// Place names the queue; two settings of one kind with one place are one queue.
+	Place() string
+}
+
 // Env is what an opened broker gets from its surroundings.
 type Env struct {
 	// Name is the broker's name in the configuration; errors carry it.

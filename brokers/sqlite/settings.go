@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -30,6 +31,9 @@ type Settings struct {
 func Defaults() *Settings {
 	return &Settings{Path: "var/leptir.db", Synchronous: sqlitedb.Normal, BusyTimeout: 5 * time.Second}
 }
+
+// Place implements brokers.Placer.
+func (s *Settings) Place() string { return filepath.Clean(string(s.Path)) }
 
 // Validate reports what cannot be as it is.
 func (s *Settings) Validate() error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -15,6 +16,9 @@ import (
 
 // The settings below stand for those of real back ends; nothing here opens them.
 var errNotOpened = errors.New("only decoded in these tests")
+
+// Place implements brokers.Placer.
+func (b *fileBroker) Place() string { return filepath.Clean(string(b.Path)) }
 
 type fileBroker struct {
 	Path        settings.Path  `config:"path" doc:"The database file."`

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 
+	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/internal/registry"
 	"github.com/backplane/leptir/task"
 )
@@ -72,11 +73,19 @@ func (r *reader) file(body *hclsyntax.Body) {
 		blocks[block.Type] = append(blocks[block.Type], block)
 	}
 	r.host(blocks[blockHost])
+	places := map[string]string{} // the queues, and which block named each first
 	for _, block := range r.orStandIn(blockBroker, blocks[blockBroker], r.kinds.Brokers.Names()) {
 		common := defaultBrokerCommon()
 		if b, ok := kindBlock(r, block, r.kinds.Brokers, &common); ok {
 			r.config.Brokers = append(r.config.Brokers, Broker{b.kind, b.name, common.Priority, common.TaskCountCachingTime,
 				startFailure(common.OnStartFailure, isServer(r.kinds.Brokers, b.kind)), b.settings})
+			if p, ok := b.settings.(brokers.Placer); ok {
+				place := b.kind + " " + p.Place()
+				if first, twice := places[place]; twice {
+					r.errorf(block.TypeRange, "broker %q %q is the same queue as broker %q; each needs its own", b.kind, short(b.name), short(first))
+				}
+				places[place] = b.name
+			}
 		}
 	}
 	for _, block := range r.orStandIn(blockMetaStorage, blocks[blockMetaStorage], r.kinds.MetaStorages.Names()) {

@@ -3,9 +3,11 @@ broker "sqlite" "urgent" {
   priority = 1
 }
 broker "sqlite" "later" {
+  path = "later.db"
   priority = 2
 }
 broker sqlite unquoted {
+  path = "unquoted.db"
   priority = 2
 }
 meta_storage "sqlite" "urgent" {}

@@ -1,0 +1,6 @@
+broker "sqlite" "a" {}
+
+broker "sqlite" "b" {
+  priority = 5
+  path     = "./var/leptir.db"
+}
