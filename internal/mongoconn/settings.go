@@ -28,7 +28,7 @@ type Settings struct {
 	Database string            `config:"database" doc:"Database."`
 	Username string            `config:"username" doc:"User name, where the server asks for one. The user's database is the option authSource."`
 	Password settings.Secret   `config:"password" doc:"Password of that user."`
-	Options  map[string]string `config:"options" doc:"Options of MongoDB's connection string, handed to the driver: readPreference, replicaSet, tls, authSource, maxPoolSize, …"`
+	Options  map[string]string `config:"options" doc:"Options of MongoDB's connection string, handed to the driver: readPreference, replicaSet, tls, authSource, maxPoolSize and so on."`
 	Timeout  time.Duration     `config:"timeout" min:"0.1" doc:"Time limit of every call to the server."`
 }
 
