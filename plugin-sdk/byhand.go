@@ -25,6 +25,8 @@ type taskDescription struct {
 	Name       string `json:"name"`
 	Doc        string `json:"doc,omitempty"`
 	Revertible bool   `json:"revertible,omitempty"`
+
+	ParamsSchema json.RawMessage `json:"params_schema,omitempty"`
 }
 
 // runByHand is the program where no host has started it: it says what it is. It returns
@@ -51,7 +53,7 @@ func runByHand(p *Plugin, args []string, stdout, stderr io.Writer) int {
 	d := p.describe()
 	out := description{Name: d.Name, Version: d.Version, Commit: d.Commit, SDK: d.SdkVersion, Protocol: protocol.Version}
 	for _, t := range d.Tasks {
-		out.Tasks = append(out.Tasks, taskDescription{t.Name, t.Doc, t.Revertible})
+		out.Tasks = append(out.Tasks, taskDescription{t.Name, t.Doc, t.Revertible, t.ParamsSchema})
 	}
 	enc := json.NewEncoder(stdout)
 	enc.SetIndent("", "  ")

@@ -1,7 +1,9 @@
 package sdk_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -50,6 +52,55 @@ func ExampleFunc() {
 	// Output:
 	// success [sent to jo@example.org]
 	// error parameter "to": not defined
+}
+
+func ExampleTaskType_WithParams() {
+	type Greeting struct {
+		Name  string `json:"name" doc:"Whom to greet."`
+		Times int    `json:"times" default:"1" min:"1" max:"3"`
+		Tone  string `json:"tone,omitempty" enum:"warm,cool"`
+	}
+	// A Func has its schema by itself; a type that binds its parameters says to which.
+	greet := sdk.Type[Hello]("hello.greet", "Greets somebody.").WithParams(Greeting{})
+	var schema bytes.Buffer
+	if err := json.Indent(&schema, greet.ParamsSchema(), "", "  "); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(schema.String())
+	// Output:
+	// {
+	//   "$schema": "https://json-schema.org/draft/2020-12/schema",
+	//   "type": "object",
+	//   "properties": {
+	//     "name": {
+	//       "type": "string",
+	//       "description": "Whom to greet."
+	//     },
+	//     "times": {
+	//       "type": [
+	//         "integer",
+	//         "null"
+	//       ],
+	//       "minimum": 1,
+	//       "maximum": 3,
+	//       "default": 1
+	//     },
+	//     "tone": {
+	//       "type": [
+	//         "string",
+	//         "null"
+	//       ],
+	//       "enum": [
+	//         "warm",
+	//         "cool",
+	//         null
+	//       ]
+	//     }
+	//   },
+	//   "required": [
+	//     "name"
+	//   ]
+	// }
 }
 
 func ExampleTry() {
@@ -166,6 +217,8 @@ func ExampleBaseTask_Bind() {
 	type Resize struct {
 		Path  string `json:"path"`           // must be given
 		Width int    `json:"width"`          // has a default, below
+		Level int    `json:"level" default:"3" min:"1" max:"9"`
+		Mode  string `json:"mode" default:"good" enum:"fast,good"`
 		Crop  bool   `json:"crop,omitempty"` // may be left out
 		Angle *int   `json:"angle"`          // so may a pointer
 		Note  string `json:"note,omitempty"`
@@ -175,16 +228,20 @@ func ExampleBaseTask_Bind() {
 		if err := t.Bind(&p); err != nil {
 			return err
 		}
-		t.AddResponseLine(fmt.Sprint(p.Path, " ", p.Width, " ", p.Crop))
+		t.AddResponseLine(fmt.Sprint(p.Path, " ", p.Width, " ", p.Crop, " ", p.Level, " ", p.Mode))
 		return nil
 	}
 	try(map[string]any{"path": "a.png", "crop": true}, resize)
 	try(map[string]any{"width": 100}, resize)
 	try(map[string]any{"path": "a.png", "width": "wide"}, resize)
+	try(map[string]any{"path": "a.png", "level": 10}, resize)
+	try(map[string]any{"path": "a.png", "mode": "slow"}, resize)
 	// Output:
-	// success [a.png 640 true]
+	// success [a.png 640 true 3 good]
 	// error [parameter "path": not defined]
 	// error [parameter "width": not an integer]
+	// error [parameter "level": 10 is more than 9]
+	// error [parameter "mode": "slow" is none of "fast", "good"]
 }
 
 func ExampleBaseTask_AddResponseLine() {

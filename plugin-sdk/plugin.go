@@ -2,8 +2,10 @@ package sdk
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime/debug"
 
 	"github.com/backplane/leptir/internal/pluginpb"
@@ -30,6 +32,8 @@ type TaskType struct {
 	name       string
 	doc        string
 	revertible bool
+	params     json.RawMessage // their schema; nil: anything goes
+	mistake    error           // in the type of the parameters
 	make       func() Task
 }
 
@@ -38,6 +42,25 @@ func (t TaskType) Name() string { return t.name }
 
 // Doc returns the sentence that says what a task of the type does.
 func (t TaskType) Doc() string { return t.doc }
+
+// ParamsSchema returns the JSON Schema (draft 2020-12) of the parameters, which the plugin
+// publishes so that bad ones are refused before a task is queued; nil where anything goes.
+func (t TaskType) ParamsSchema() json.RawMessage { return t.params }
+
+// WithParams returns the type with the schema of the parameters that its tasks bind into a
+// value like params, a struct: its tags say what is allowed (see BaseTask.Bind), its
+// fields other than zero are defaults.
+//
+//	sdk.Type[Resize]("images.resize", "Resizes an image.").WithParams(ResizeParams{Width: 640})
+//
+// It only publishes: to check them is for the task, by Bind. A Func needs no WithParams.
+func (t TaskType) WithParams(params any) TaskType {
+	t.params, t.mistake = nil, errors.New("WithParams of nil")
+	if v := reflect.ValueOf(params); v.IsValid() {
+		t.params, t.mistake = paramsSchema(v)
+	}
+	return t
+}
 
 // Type returns the task type that is implemented by T, a struct with BaseTask embedded
 // whose pointer has a DoJob:
@@ -66,9 +89,12 @@ func Type[T any, P interface {
 //		return send(ctx, m.To, m.Copy)
 //	})
 //
-// A task that returns nil has succeeded. See Type about name and doc.
+// A task that returns nil has succeeded. See Type about name and doc. The schema that
+// follows from P is published.
 func Func[P any](name, doc string, do func(ctx context.Context, t *BaseTask, params P) error) TaskType {
-	return TaskType{name: name, doc: doc, make: func() Task { return &funcTask[P]{do: do} }}
+	t := TaskType{name: name, doc: doc, make: func() Task { return &funcTask[P]{do: do} }}
+	t.params, t.mistake = paramsSchema(reflect.New(reflect.TypeFor[P]()).Elem())
+	return t
 }
 
 // funcTask is the Task of a Func.
@@ -108,6 +134,8 @@ func (p *Plugin) check() error {
 			return fmt.Errorf("plugin %q: task type %q embeds a nil *sdk.BaseTask: embed sdk.BaseTask itself", p.Name, t.name)
 		case !goodName(t.name):
 			return fmt.Errorf("plugin %q: task type %q: a name is 1 to %d letters, digits, dots, underscores and dashes", p.Name, t.name, maxNameBytes)
+		case t.mistake != nil:
+			return fmt.Errorf("plugin %q: task type %q: the type of its parameters: %w", p.Name, t.name, t.mistake)
 		case seen[t.name]:
 			return fmt.Errorf("plugin %q has task type %q twice", p.Name, t.name)
 		}
@@ -140,7 +168,7 @@ func (p *Plugin) describe() *pluginpb.DescribeResponse {
 		}
 	}
 	for _, t := range p.Tasks {
-		d.Tasks = append(d.Tasks, &pluginpb.TaskType{Name: t.name, Doc: text(t.doc, MaxLogBytes), Revertible: t.revertible})
+		d.Tasks = append(d.Tasks, &pluginpb.TaskType{Name: t.name, Doc: text(t.doc, MaxLogBytes), ParamsSchema: t.params, Revertible: t.revertible})
 	}
 	d.Name, d.Version, d.Commit = text(d.Name, maxNameBytes), text(d.Version, maxNameBytes), text(d.Commit, maxNameBytes)
 	return d
