@@ -81,7 +81,7 @@ func TestCrashesAreKeptWhileItRuns(t *testing.T) {
 		require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.InProgress, Type: "demo.poison",
 			Run: task.Run{Attempt: 1, Delivery: 1, Crashes: 1}}}))
 		time.Sleep(2 * time.Second)
-		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: w}}})
+		b.begin(Options{MaxCrashes: 5, Brokers: []Broker{{Name: "b", Broker: w}}})
 		time.Sleep(10 * time.Second)
 		r, _ := b.record(id)
 		require.Equal(t, task.InProgress, r.Status)
@@ -157,6 +157,7 @@ func TestWakingAsksOnlyWhoWoke(t *testing.T) {
 			b.push(0, 1, "demo.noop")
 			time.Sleep(100 * time.Millisecond)
 		}
+		time.Sleep(time.Second)
 		require.Equal(t, brokers.Stats{}, b.counts(0))
 		require.LessOrEqual(t, dear.stats.Load(), int64(3))
 		b.stop()
@@ -294,4 +295,24 @@ func TestConfirmationOfParts(t *testing.T) {
 	close(store.first)
 	require.False(t, <-confirmed)
 	r.close()
+}
+
+// Counts that are not remembered at all (task_count_caching_time = 0) still serve one draw.
+func TestCountsAreNotRemembered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
+		var o Options
+		for i := range 2 {
+			w := &watched{Broker: memorybroker.New()}
+			b.brokers = append(b.brokers, w)
+			o.Brokers = append(o.Brokers, Broker{Name: fmt.Sprint(i), Priority: i, Broker: w})
+			b.push(i, 50, "demo.noop")
+		}
+		b.begin(o)
+		time.Sleep(5 * time.Second)
+		require.Equal(t, brokers.Stats{}, b.counts(0))
+		require.Equal(t, brokers.Stats{}, b.counts(1))
+		b.stop()
+	})
 }

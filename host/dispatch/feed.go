@@ -16,19 +16,27 @@ const countWait = 250 * time.Millisecond
 func (d *Dispatcher) feed() {
 	defer close(d.feedDone)
 	defer d.giveBackLate()
-	outstanding := 0 // tasks asked for, not answered yet
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for d.feedCtx.Err() == nil {
 		now := time.Now()
+		outstanding := 0 // tasks asked for, not answered yet
+		for _, s := range d.sources {
+			if !now.Before(s.askedAt.Add(countWait)) {
+				s.awaited, s.owed = 0, 0 // too slow to wait for: others may fill its place
+			}
+			outstanding += s.awaited + s.owed
+		}
 		want := min(d.o.Pool.Want(), maxUnsettled-d.Held()) - outstanding
 		sleep := d.o.BusySleep
 		switch asked, pause := d.choose(want, now); {
 		case asked > 0:
-			outstanding += asked
 			continue
 		case want > 0:
 			sleep = pause
+		}
+		if outstanding > 0 {
+			sleep = min(sleep, countWait)
 		}
 		// All workers busy, all queues empty, or answers under way: whatever changes that
 		// ends the sleep at once.
@@ -39,11 +47,19 @@ func (d *Dispatcher) feed() {
 		case <-d.o.Pool.Changed():
 		case <-d.woken:
 			for _, s := range d.sources {
-				s.countAt = time.Time{}
+				if s.woke.Swap(false) {
+					s.countAt = time.Time{}
+				}
 			}
 		case r := <-d.results:
-			outstanding -= r.ask.lease
 			d.answered(r)
+			// What was drawn meanwhile is asked for now, as far as there is something.
+			s := r.source
+			n := min(s.owed, int(min(s.count, batchMost)))
+			s.owed = 0
+			if n > 0 {
+				s.ask(ask{lease: n}, time.Now())
+			}
 		}
 	}
 }
@@ -63,12 +79,14 @@ func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Dura
 		until, down := s.down(now)
 		switch {
 		case s.asked:
-			if s.askedAt.Add(countWait).After(now) && s.countAt.IsZero() {
-				counting = true
+			if s.askedAt.Add(countWait).After(now) {
+				// It takes part in the draw: else a slow answer would lower its rank.
+				counting = counting || s.countAt.IsZero()
+				due[i] = len(d.sources) > 1 && s.count > int64(s.owed)
 			}
 		case down:
 			sleep = min(sleep, max(until.Sub(now), time.Millisecond))
-		case s.countAt.IsZero() || now.Sub(s.countAt) >= max(s.CountFor, d.emptyAge(s)):
+		case !s.fresh && (s.countAt.IsZero() || now.Sub(s.countAt) >= max(s.CountFor, d.emptyAge(s))):
 			if len(d.sources) == 1 {
 				// There is nothing to choose, so nothing to count.
 				due[i] = true
@@ -86,6 +104,9 @@ func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Dura
 	if counting {
 		return 0, countWait
 	}
+	for _, s := range d.sources {
+		s.fresh = false
+	}
 	shares := make([]int, len(d.sources))
 	weights := brokers.Weights(priorities, due)
 	for range want {
@@ -94,7 +115,7 @@ func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Dura
 			break
 		}
 		shares[i]++
-		if s := d.sources[i]; len(d.sources) > 1 && int64(shares[i]) >= s.count {
+		if s := d.sources[i]; len(d.sources) > 1 && int64(shares[i]+s.owed) >= s.count {
 			due[i] = false
 			weights = brokers.Weights(priorities, due)
 		} else if len(d.sources) == 1 {
@@ -103,7 +124,10 @@ func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Dura
 		}
 	}
 	for i, n := range shares {
-		if n > 0 {
+		if s := d.sources[i]; n > 0 && s.asked {
+			s.owed += n
+			asked += n
+		} else if n > 0 {
 			d.sources[i].ask(ask{lease: min(n, batchMost)}, now)
 			asked += min(n, batchMost)
 		}
@@ -120,31 +144,31 @@ func (d *Dispatcher) emptyAge(s *source) time.Duration {
 }
 
 func (s *source) ask(a ask, now time.Time) {
-	s.asked, s.askedAt = true, now
+	s.asked, s.askedAt, s.awaited = true, now, a.lease
 	s.asks <- a // has room: one at a time
 }
 
 // answered takes in what a source has answered.
 func (d *Dispatcher) answered(r result) {
 	s, now := r.source, time.Now()
-	s.asked = false
+	s.asked, s.awaited = false, 0
 	switch {
-	case r.err != nil && len(r.deliveries) == 0:
+	case r.err != nil && r.leased == 0:
 		s.count, s.countAt = 0, now
 		return
 	case r.ask.lease == 0:
-		s.count, s.countAt = r.count, now
+		s.count, s.countAt, s.fresh = r.count, now, true
 		if s.count == 0 {
 			d.waitFor(s)
 		}
 		return
 	}
-	s.count = max(0, s.count-int64(len(r.deliveries)))
-	if len(r.deliveries) < r.ask.lease {
+	s.count = max(0, s.count-int64(r.leased))
+	if r.leased < r.ask.lease {
 		// That was all. A single source is asked once more after its Waiter has been set
 		// up, since a push may fall between the two.
 		s.count, s.countAt = 0, now
-		if d.waitFor(s) && len(r.deliveries) == 0 {
+		if d.waitFor(s) && r.leased == 0 {
 			s.countAt = time.Time{}
 		}
 	} else if len(d.sources) == 1 {
@@ -171,15 +195,8 @@ func (d *Dispatcher) waitFor(s *source) bool {
 func (d *Dispatcher) submit(deliveries []*delivery) {
 	jobs := make([]*pool.Job, 0, len(deliveries))
 	for _, dv := range deliveries {
-		switch {
-		case dv.Unreadable != nil:
-			d.buryUnreadable(dv)
-		case dv.Repeated:
-			if job := d.examine(dv); job != nil {
-				jobs = append(jobs, job)
-			}
-		default:
-			jobs = append(jobs, d.job(dv))
+		if job := d.job(dv); job != nil {
+			jobs = append(jobs, job)
 		}
 	}
 	if len(jobs) == 0 {
@@ -192,7 +209,7 @@ func (d *Dispatcher) submit(deliveries []*delivery) {
 	}
 }
 
-// job makes a delivery into a job.
+// job makes a delivery into a job; nil if its lease has been lost meanwhile.
 func (d *Dispatcher) job(dv *delivery) *pool.Job {
 	limit := dv.Task.TimeLimit
 	switch {
@@ -203,8 +220,13 @@ func (d *Dispatcher) job(dv *delivery) *pool.Job {
 	}
 	j := &pool.Job{Task: dv.Task, Attempt: dv.Attempt, Limit: limit, Tag: dv}
 	dv.source.mu.Lock()
+	lost := dv.lost
 	dv.job = j
 	dv.source.mu.Unlock()
+	if lost {
+		dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
+		return nil
+	}
 	return j
 }
 

@@ -107,12 +107,18 @@ func (r *recorder) put(records []task.Record, then func(ok bool)) {
 }
 
 func (w *writer) loop(ctx context.Context) {
+	var err error
 	for {
 		batch, ok := w.queue.take(recordsMost)
 		if !ok {
 			return
 		}
-		err := w.write(ctx, batch)
+		// It fails only when the host ends; then all that follows has failed, too: a
+		// confirmation stands for all before it, and a store that hangs is not waited for
+		// again and again.
+		if err == nil {
+			err = w.write(ctx, batch)
+		}
 		w.waiting.Add(-int64(len(batch)))
 		for i := range batch {
 			if batch[i].done != nil {
@@ -175,19 +181,29 @@ func (r *recorder) status() (all []StoreStatus) {
 	return all
 }
 
-// get returns a task's record from the first store that has one.
-func (r *recorder) get(ctx context.Context, id task.ID) (rec task.Record, found bool, err error) {
+// get returns tasks' records, each from the first store that has one. The error is that of
+// a store that might have had one of those that are missing.
+func (r *recorder) get(ctx context.Context, ids []task.ID) (known map[task.ID]task.Record, err error) {
+	known = map[task.ID]task.Record{}
 	for _, w := range r.writers {
+		var missing []task.ID
+		for _, id := range ids {
+			if _, ok := known[id]; !ok {
+				missing = append(missing, id)
+			}
+		}
+		if len(missing) == 0 {
+			return known, nil
+		}
 		call, cancel := context.WithTimeout(ctx, callTimeout)
-		recs, gerr := w.Store.Store.Get(call, []task.ID{id})
+		recs, gerr := w.Store.Store.Get(call, missing)
 		cancel()
 		if gerr != nil {
 			err = gerr
-			continue
 		}
-		if len(recs) > 0 {
-			return recs[0], true, nil
+		for _, rec := range recs {
+			known[rec.ID] = rec
 		}
 	}
-	return task.Record{}, false, err
+	return known, err
 }

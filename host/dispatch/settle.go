@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -36,7 +37,7 @@ func (d *Dispatcher) receive() {
 			dv := o.Job.Tag.(*delivery)
 			if !dv.source.stillOurs(dv, now) {
 				// Whoever has it now records and settles it.
-				dv.source.forget([]task.ID{dv.Task.ID})
+				dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
 				continue
 			}
 			rec, st := d.conclude(o, dv, now)
@@ -59,11 +60,7 @@ func (d *Dispatcher) finish(records []task.Record, settlements map[*source][]bro
 				continue
 			}
 			// The host ends with the record unwritten: the leases end by themselves.
-			ids := make([]task.ID, len(batch))
-			for i := range batch {
-				ids[i] = batch[i].ID
-			}
-			s.forget(ids)
+			s.forget(batch)
 		}
 	})
 }
@@ -73,10 +70,10 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release}
 	switch {
 	case o.Kind == pool.Returned:
-		return nil, st
+		return d.givenBack(dv, "given back by host "+d.o.Host+" without having run"), st
 	case o.Kind == pool.Unserved:
 		st.At, st.Reason = d.parkUntil(&dv.Task, o.Reason, now), clip(o.Reason, maxReason)
-		return nil, st
+		return d.givenBack(dv, st.Reason), st
 	case o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
 		rec := d.record(o, dv)
 		rec.Status, rec.RetC, rec.RespM = task.Pending, 0, ""
@@ -111,11 +108,21 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	return &rec, st
 }
 
+// givenBack takes back what examine has written: that the task runs. Whoever has it next
+// would take this host for lost else.
+func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
+	if !dv.announced {
+		return nil
+	}
+	return &task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending,
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: dv.crashes, Host: d.o.Host, Note: note}}
+}
+
 // record makes the record of a run.
 func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed,
 		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: dv.crashes, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
 	if o.Kind == pool.Ended {
 		d.recordResult(&rec, o)
 		return rec
@@ -187,6 +194,11 @@ func clip(s string, n int) string {
 
 // release gives a delivery back that has not run.
 func (d *Dispatcher) release(dv *delivery, at time.Time, reason string) {
+	if rec := d.givenBack(dv, "given back by host "+d.o.Host+" without having run"); rec != nil {
+		d.finish([]task.Record{*rec}, map[*source][]brokers.Settlement{
+			dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: at, Reason: reason}}})
+		return
+	}
 	dv.source.settlements.put(brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: at, Reason: reason})
 }
 
@@ -200,17 +212,46 @@ func (d *Dispatcher) buryUnreadable(dv *delivery) {
 		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
 }
 
-// examine looks what is known of a task that may have run before. It returns the job to
-// run, or nil if the task has been settled by what its record says.
-func (d *Dispatcher) examine(dv *delivery) *pool.Job {
-	rec, found, err := d.stores.get(d.ctx, dv.Task.ID)
-	if err != nil && !found {
-		d.o.Logger.Warn("a task is delivered again and its record cannot be read; it is run", "task", dv.Task.ID, "error", err)
+// examine looks what is known of tasks that may have run before. It returns those that are
+// to be run; the others have been settled by what their records say. It gives up looking
+// when ctx ends.
+func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*delivery) {
+	ids := make([]task.ID, len(all))
+	for i, dv := range all {
+		ids[i] = dv.Task.ID
 	}
-	now := time.Now()
+	known, err := d.stores.get(ctx, ids)
+	if err != nil && ctx.Err() == nil {
+		d.o.Logger.Warn("tasks are delivered again and the records of some cannot be read; they are run", "tasks", len(all)-len(known), "error", err)
+	}
+	var running []task.Record
+	for _, dv := range all {
+		if rec := d.settleByRecord(dv, known); rec != nil {
+			running, run = append(running, *rec), append(run, dv)
+		}
+	}
+	if len(run) == 0 {
+		return nil
+	}
+	// Its host was lost, perhaps by its own doing: from now on it is written down that it
+	// runs before it does.
+	written := make(chan struct{})
+	d.stores.put(running, func(bool) { close(written) })
+	select {
+	case <-written:
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+		// A store that is down delays a task, but does not stop it.
+	}
+	return run
+}
+
+// settleByRecord settles a task that has ended, by its record, or that has taken too many
+// hosts with it. Of any other it returns the record to be written before it runs.
+func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record) *task.Record {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
 	crashes := 0
-	if found && rec.Run.Attempt == dv.Attempt {
+	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt {
 		switch {
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
 			st.Verdict, st.At, st.Reason = brokers.Retry, rec.Run.Retry, clip(rec.Run.Error, maxReason)
@@ -220,6 +261,8 @@ func (d *Dispatcher) examine(dv *delivery) *pool.Job {
 			st.Verdict = brokers.Done
 		case rec.Status == task.InProgress:
 			crashes = rec.Run.Crashes + 1
+		default: // it was given back
+			crashes = rec.Run.Crashes
 		}
 		if st.Verdict != 0 {
 			d.o.Logger.Info("task had ended before its host was lost; settled by its record", "task", dv.Task.ID, "attempt", dv.Attempt)
@@ -227,25 +270,16 @@ func (d *Dispatcher) examine(dv *delivery) *pool.Job {
 			return nil
 		}
 	}
-	rec = task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress,
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress,
 		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: crashes, Host: d.o.Host}}
 	if crashes >= d.o.MaxCrashes {
-		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, now.UTC()
+		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, time.Now().UTC()
 		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
 		rec.Run.Error = rec.RespM
 		st.Verdict, st.Reason = brokers.Bury, rec.RespM
 		d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
 		return nil
 	}
-	// Its host was lost, perhaps by its own doing: from now on it is written down that it
-	// runs before it does.
-	written := make(chan struct{})
-	d.stores.put([]task.Record{rec}, func(bool) { close(written) })
-	select {
-	case <-written:
-	case <-d.ctx.Done():
-	case <-time.After(time.Second):
-		// A store that is down delays a task, but does not stop it.
-	}
-	return d.job(dv)
+	dv.crashes, dv.announced = crashes, true
+	return &rec
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -32,6 +33,7 @@ type source struct {
 	asks        chan ask
 	settlements *mailbox[brokers.Settlement]
 	waiting     chan struct{} // asks waitLoop to wait once
+	woke        atomic.Bool   // waitLoop has seen new work
 
 	mu       sync.Mutex
 	held     map[task.ID]*delivery
@@ -45,6 +47,9 @@ type source struct {
 	askedAt time.Time
 	count   int64 // waiting tasks, as of countAt, less what has been leased since
 	countAt time.Time
+	awaited int  // tasks asked for, not answered yet
+	fresh   bool // the count has been in no draw yet
+	owed    int  // tasks drawn from it while an ask was under way, to be asked for after it
 }
 
 // delivery is a leased task in this host's hands.
@@ -53,6 +58,12 @@ type delivery struct {
 	source *source
 	job    *pool.Job
 	lost   bool // its lease is no longer ours
+	// settling says that its settlement is with the broker: it may be delivered anew
+	// before the answer is here.
+	settling bool
+	crashes  int // hosts that it has taken with it so far
+	// announced says that it has been written down that it runs, before it did.
+	announced bool
 }
 
 // ask is what the feed wants of a source: to lease so many tasks, or (0) to count them.
@@ -62,7 +73,8 @@ type ask struct{ lease int }
 type result struct {
 	source     *source
 	ask        ask
-	deliveries []*delivery
+	deliveries []*delivery // to be run
+	leased     int         // how many have been leased
 	count      int64
 	err        error
 }
@@ -86,6 +98,15 @@ func (s *source) serve() {
 				r.count = st.Ready
 			} else {
 				r.deliveries, r.err = s.lease(a.lease)
+				r.leased = len(r.deliveries)
+				r.deliveries = s.checked(r.deliveries)
+			}
+			if s.d.feedCtx.Err() != nil {
+				// Perhaps nobody waits for the answer any more.
+				for _, dv := range r.deliveries {
+					s.d.release(dv, time.Time{}, "")
+				}
+				r.deliveries = nil
 			}
 			s.d.results <- r // has room for one of each source
 		}
@@ -112,10 +133,14 @@ func (s *source) lease(n int) ([]*delivery, error) {
 	}
 	all := make([]*delivery, 0, len(got))
 	var twice []brokers.Settlement
+	replaced := 0
 	s.mu.Lock()
 	for i := range got {
 		dv := &delivery{Delivery: got[i], source: s}
-		if old := s.held[dv.Task.ID]; old != nil {
+		old := s.held[dv.Task.ID]
+		if old != nil && old.settling {
+			replaced++
+		} else if old != nil {
 			// We still have it from a lease that we have lost without noticing, or the
 			// broker delivers twice: one of the two must not run.
 			twice = append(twice, brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: time.Now().Add(s.d.o.Lease)})
@@ -125,12 +150,31 @@ func (s *source) lease(n int) ([]*delivery, error) {
 		all = append(all, dv)
 	}
 	s.mu.Unlock()
-	s.d.addHeld(len(all))
+	s.d.addHeld(len(all) - replaced)
 	if len(twice) > 0 {
 		s.d.o.Logger.Warn("tasks were delivered that this host has already; given back for later", "broker", s.Name, "tasks", len(twice))
 		s.settle(twice)
 	}
 	return all, err
+}
+
+// checked keeps those that are to be run, and settles the others.
+func (s *source) checked(all []*delivery) (run []*delivery) {
+	var doubtful []*delivery
+	for _, dv := range all {
+		switch {
+		case dv.Unreadable != nil:
+			s.d.buryUnreadable(dv)
+		case dv.Repeated:
+			doubtful = append(doubtful, dv)
+		default:
+			run = append(run, dv)
+		}
+	}
+	if len(doubtful) > 0 {
+		run = append(run, s.d.examine(s.d.feedCtx, doubtful)...)
+	}
+	return run
 }
 
 // heard takes in how a call of the broker went, and tells of changes.
@@ -189,6 +233,7 @@ func (s *source) waitLoop(w brokers.Waiter) {
 			}
 			continue // the fallback is the feed's own polling
 		}
+		s.woke.Store(true)
 		select {
 		case s.d.woken <- struct{}{}:
 		default:
@@ -253,7 +298,7 @@ func (s *source) extend(batch []*delivery) {
 		switch {
 		case !gone[dv.Task.ID]:
 			dv.Until = begin.Add(s.d.o.Lease)
-		case s.held[dv.Task.ID] == dv && !dv.lost:
+		case s.held[dv.Task.ID] == dv && !dv.lost && !dv.settling:
 			dv.lost = true
 			s.lostLocked(dv, "another host has its lease")
 		}
@@ -277,12 +322,12 @@ func (s *source) stillOurs(dv *delivery, now time.Time) bool {
 }
 
 // forget takes deliveries out of the table: nothing more is to be done for them here.
-func (s *source) forget(ids []task.ID) {
+func (s *source) forget(batch []brokers.Settlement) {
 	n := 0
 	s.mu.Lock()
-	for _, id := range ids {
-		if _, ok := s.held[id]; ok {
-			delete(s.held, id)
+	for _, st := range batch {
+		if dv := s.held[st.ID]; dv != nil && dv.Token == st.Token {
+			delete(s.held, st.ID)
 			n++
 		}
 	}
@@ -293,23 +338,29 @@ func (s *source) forget(ids []task.ID) {
 // settleLoop carries out settlements in the order of their coming, as many at once as have
 // gathered.
 func (s *source) settleLoop() {
+	failed := false // at the host's end: a broker that hangs is not waited for again and again
 	for {
 		batch, ok := s.settlements.take(batchMost)
 		if !ok {
 			return
 		}
-		s.settle(batch)
-		ids := make([]task.ID, len(batch))
-		for i := range batch {
-			ids[i] = batch[i].ID
+		s.mu.Lock()
+		for _, st := range batch {
+			if dv := s.held[st.ID]; dv != nil && dv.Token == st.Token {
+				dv.settling = true
+			}
 		}
-		s.forget(ids)
+		s.mu.Unlock()
+		if !failed {
+			failed = !s.settle(batch)
+		}
+		s.forget(batch)
 	}
 }
 
 // settle ends leases, trying again until the broker takes it or the host ends. The leases
-// are renewed meanwhile.
-func (s *source) settle(batch []brokers.Settlement) {
+// are renewed meanwhile. It reports whether the broker has taken it.
+func (s *source) settle(batch []brokers.Settlement) bool {
 	for try := 0; ; try++ {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.d.ctx), callTimeout)
 		lost, err := s.Broker.Broker.Settle(ctx, batch)
@@ -320,11 +371,11 @@ func (s *source) settle(batch []brokers.Settlement) {
 			if len(lost) > 0 && try == 0 {
 				s.d.o.Logger.Warn("tasks were settled too late, their leases were lost; they may run again", "broker", s.Name, "tasks", fmt.Sprint(lost[:min(len(lost), 10)]), "count", len(lost))
 			}
-			return
+			return true
 		}
 		select {
 		case <-s.d.ctx.Done():
-			return
+			return false
 		case <-time.After(min(retryMost, retryFirst<<min(try, 10))):
 		}
 	}
