@@ -19,6 +19,8 @@ const (
 	// bytes per second and at once. The rest is dropped, and counted.
 	outputRate  = 256 << 10
 	outputBurst = 1 << 20
+	// lineCost is what a line costs on top of its bytes: an empty one fills a log, too.
+	lineCost = 64
 	// sinkQueue is how many lines of all processes may wait for the log.
 	sinkQueue = 4096
 )
@@ -64,14 +66,15 @@ func (o *output) line(stream string, b []byte, cut bool) {
 		o.tokens = min(outputBurst, o.tokens+now.Sub(o.last).Seconds()*outputRate)
 	}
 	o.last = now
-	if o.tokens < float64(len(text)) {
+	cost := float64(len(text) + lineCost)
+	if o.tokens < cost {
 		o.dropped++
 		return
 	}
 	if o.dropped > 0 && o.pass(Line{now, o.plugin, o.pid(), stream, fmt.Sprintf("(%d lines dropped: more than %d KiB/s)", o.dropped, outputRate>>10)}) {
 		o.dropped = 0
 	}
-	o.tokens -= float64(len(text))
+	o.tokens -= cost
 	if !o.pass(Line{now, o.plugin, o.pid(), stream, text}) {
 		o.dropped++
 	}

@@ -108,3 +108,13 @@ func TestFloodIsCounted(t *testing.T) {
 	require.Contains(t, lines[len(lines)-2], "lines dropped")
 	require.Equal(t, "after", lines[len(lines)-1])
 }
+
+// Empty lines are lines of the log, too: a flood of them is bounded like any other.
+func TestFloodOfEmptyLines(t *testing.T) {
+	t.Parallel()
+	const n = 200_000
+	sink := make(chan Line, n)
+	o := newOutput("p", func() int { return 1 }, sink)
+	_, _ = o.writer("stderr").Write(bytes.Repeat([]byte("\n"), n))
+	require.Less(t, len(sink), n/4)
+}
