@@ -42,6 +42,7 @@ func settingsOf(tb testing.TB, addr string) *redis.Settings {
 	require.NoError(tb, err)
 	s.Connection.Host, s.Connection.Port = host, port
 	s.Connection.Key = "leptir-test:" + string(task.NewID())
+	s.PollInterval = time.Hour // what wakes a host must not be this
 	return s
 }
 

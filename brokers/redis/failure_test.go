@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -398,4 +400,91 @@ func TestWarnsOfEviction(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, b.Close())
 	require.Contains(t, log.String(), "maxmemory_policy=allkeys-lru")
+}
+
+// TestWakes: what makes a task due earlier than a waiting host knew wakes it, without polling.
+func TestWakes(t *testing.T) {
+	t.Parallel()
+	s := sharedSettings(t)
+	queueOf(t, s)
+	a, b := open(t, s), open(t, s)
+	push(t, b, 2)
+	ds, err := b.Lease(t.Context(), 2, 10*time.Minute)
+	require.NoError(t, err)
+	for _, c := range []struct {
+		name string
+		do   func()
+	}{
+		{"a push", func() { push(t, b, 1) }},
+		{"a release", func() { settle(t, b, brokers.Release, ds[0]) }},
+		{"a shorter lease", func() {
+			lost, err := b.Extend(t.Context(), time.Millisecond, ds[1:])
+			require.NoError(t, err)
+			require.Empty(t, lost)
+		}},
+		{"an earlier schedule", func() {
+			ts := tasks(2)
+			ts[0].At, ts[1].At = time.Now().Add(time.Hour), time.Now().Add(100*time.Millisecond)
+			require.NoError(t, b.Push(t.Context(), ts[:1]))
+			require.NoError(t, b.Push(t.Context(), ts[1:]))
+		}},
+	} {
+		got := make(chan error, 1)
+		go func() {
+			for {
+				err := a.Wait(t.Context())
+				var ds []brokers.Delivery
+				if err == nil {
+					ds, err = a.Lease(t.Context(), 1, time.Minute)
+				}
+				if err != nil || len(ds) > 0 {
+					got <- err
+					return
+				}
+			}
+		}()
+		time.Sleep(50 * time.Millisecond) // let it wait
+		c.do()
+		select {
+		case err := <-got:
+			require.NoError(t, err, c.name)
+		case <-time.After(patience):
+			t.Fatalf("%s wakes nobody", c.name)
+		}
+	}
+}
+
+// TestLostReplies: what can be done again is, what must not be done twice by itself is not.
+func TestLostReplies(t *testing.T) {
+	t.Parallel()
+	s := sharedSettings(t)
+	queueOf(t, s)
+	watcher := open(t, s)
+	p := startProxy(t, net.JoinHostPort(s.Connection.Host, strconv.Itoa(s.Connection.Port)))
+	behind := *s
+	host, port, err := splitAddr(p.addr())
+	require.NoError(t, err)
+	behind.Connection.Host, behind.Connection.Port = host, port
+	b := open(t, &behind)
+
+	p.loseReplies(1)
+	push(t, b, 5)
+	require.Equal(t, brokers.Stats{Ready: 5}, stats(t, watcher), "a push is tried again, in vain")
+	p.loseReplies(1)
+	_, err = b.Lease(t.Context(), 1, time.Minute)
+	require.Error(t, err)
+	require.Equal(t, brokers.Stats{Ready: 4, Leased: 1}, stats(t, watcher), "a lease is not: nobody would know of the first")
+	ds := lease(t, b, 2)
+	p.loseReplies(1)
+	lost, err := b.Extend(t.Context(), time.Hour, ds)
+	require.NoError(t, err)
+	require.Empty(t, lost)
+	ss := []brokers.Settlement{{ID: ds[0].Task.ID, Token: ds[0].Token, Verdict: brokers.Done}, {ID: ds[1].Task.ID, Token: ds[1].Token, Verdict: brokers.Bury}}
+	p.loseReplies(1)
+	_, err = b.Settle(t.Context(), ss)
+	require.Error(t, err, "else the host would take what was done for lost")
+	require.Equal(t, brokers.Stats{Ready: 2, Leased: 1, Dead: 1}, stats(t, watcher))
+	lost, err = b.Settle(t.Context(), ss)
+	require.NoError(t, err)
+	require.Len(t, lost, 2)
 }

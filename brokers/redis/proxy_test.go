@@ -18,6 +18,7 @@ type proxy struct {
 	mu     sync.Mutex
 	target string // "" refuses
 	conns  map[net.Conn]bool
+	lose   int // so many replies are lost, with their connection
 }
 
 func startProxy(tb testing.TB, target string) *proxy {
@@ -37,6 +38,32 @@ func (p *proxy) addr() string { return p.listener.Addr().String() }
 
 // turn sends new connections to another server; those there are stay where they are.
 func (p *proxy) turn(target string) { p.mu.Lock(); defer p.mu.Unlock(); p.target = target }
+
+// loseReplies lets so many requests through whose replies are lost, with their connection.
+func (p *proxy) loseReplies(n int) { p.mu.Lock(); defer p.mu.Unlock(); p.lose = n }
+
+// forward copies replies, or ends where one is to be lost.
+func (p *proxy) forward(to, from net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		lost := p.lose > 0
+		if lost {
+			p.lose--
+		}
+		p.mu.Unlock()
+		if lost {
+			return
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
 
 // cut ends all connections, and refuses new ones until turn.
 func (p *proxy) cut() {
@@ -80,8 +107,8 @@ func (p *proxy) serve(in net.Conn) {
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close(); _ = in.Close() })
-	_, _ = io.Copy(in, out)
-	_ = in.Close()
+	p.forward(in, out)
+	_, _ = in.Close(), out.Close()
 	wg.Wait()
 	p.mu.Lock()
 	delete(p.conns, in)

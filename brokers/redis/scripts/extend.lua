@@ -16,7 +16,11 @@ for i, id in ipairs(ids) do
   end
 end
 if #kept > 0 then
-  redis.call('ZREM', waiting, unpack(kept)) -- those whose lease had ended without a successor
+  local first = tonumber(redis.call('ZRANGE', leased, 0, 0, 'WITHSCORES')[2])
+  -- Those whose lease had ended without a successor. (It comes first, as a server whose memory
+  -- is full lets a script that has written something go on writing.)
+  redis.call('ZREM', waiting, unpack(kept))
   hold(lease)
+  if not first or tonumber(till) < first then wake() end
 end
 return lost

@@ -59,6 +59,9 @@ local function remember(id, attempt, what, reason)
   redis.call('HSET', history, id, line)
 end
 
+-- Wakes idle hosts. An ACL may forbid it: they look by themselves as well.
+local function wake() redis.pcall('PUBLISH', channel, 'due') end
+
 -- Puts members into the waiting set, from a list of score, member, score, member, and wakes
 -- idle hosts if something is due earlier now than they knew. (Where a task was due already
 -- they need no waking: they were woken for that one.)
@@ -68,9 +71,7 @@ local function enqueue(places)
   redis.call('ZADD', waiting, unpack(places))
   if head and head <= tonumber(now) then return end
   local first = tonumber(redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2])
-  if not head or first < head then
-    redis.pcall('PUBLISH', channel, 'due') -- an ACL may forbid it: hosts look by themselves as well
-  end
+  if not head or first < head then wake() end
 end
 
 -- Puts tasks whose lease has ended by itself back into their place in the waiting set; the
