@@ -125,6 +125,32 @@ func TestLetterMovedBackByHand(t *testing.T) {
 	})
 }
 
+// A letter that is put back is to run, whatever the record of its first life says, and so
+// is not called a repetition. If that lease is lost it is one.
+func TestLetterPutBackIsNoRepetition(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, f *fake) {
+		b := f.open(t)
+		defer b.Close()
+		push(t, b, task.Task{ID: "t", Type: "a"})
+		d := lease1(t, b)
+		require.True(t, d.Repeated)
+		settle1(t, b, d, brokers.Bury, time.Time{}, "no use")
+		missing, err := b.Requeue(t.Context(), []task.ID{"t"})
+		require.NoError(t, err)
+		require.Empty(t, missing)
+		require.NoError(t, b.Wait(t.Context())) // even where a long poll has it for a while
+		time.Sleep(holdTime + time.Second)
+		d = lease1(t, b)
+		require.False(t, d.Repeated)
+		time.Sleep(time.Minute)
+		d = lease1(t, b)
+		require.True(t, d.Repeated)
+		require.Equal(t, 1, d.Lost)
+		settle1(t, b, d, brokers.Retry, time.Time{}, "again")
+		require.True(t, lease1(t, b).Repeated)
+	})
+}
+
 // Looking at the dead letters leaves them visible, many of them too.
 func TestLookAtManyLetters(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T, f *fake) {

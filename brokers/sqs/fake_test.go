@@ -316,10 +316,8 @@ func (q *fakeQueue) send(f *fake, e map[string]any) (map[string]any, string) {
 	if most, _ := strconv.Atoi(q.attributes["MaximumMessageSize"]); size > most || delay < 0 || delay > 900 || len(attributes) > 10 {
 		return nil, "InvalidParameterValue"
 	}
-	for _, r := range body {
-		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
-			return nil, "InvalidMessageContents"
-		}
+	if strings.ContainsAny(body, "\x00\x01\x02\x1f\uFFFE\uFFFF") { // some of those that SQS refuses
+		return nil, "InvalidMessageContents"
 	}
 	m := q.add(f, body, attributes, time.Duration(delay)*time.Second)
 	return map[string]any{"MessageId": m.id, "MD5OfMessageBody": sum(body)}, ""

@@ -106,9 +106,7 @@ func (b *Broker) sendBack(ctx context.Context, ms []*message) (sent []*message, 
 		if s.Buried.IsZero() { // SQS itself has moved it here: its receives were lost leases
 			s.Sequence += max(m.receives, b.traits().maxReceive+1)
 		}
-		s.Attempts, s.Lost = 0, 0 // the sequence goes on: records are ordered by it
-		s.Buried, s.Reason, s.Note, s.Dead = time.Time{}, "", "", false
-		o, err := b.copyOf(m, s, time.Time{})
+		o, err := b.copyOf(m, s.anew(), time.Time{})
 		if errors.Is(err, errNoRoom) {
 			o, err = outgoing{body: m.body, size: len(m.body), group: o.group, dedup: o.dedup}, nil
 		}

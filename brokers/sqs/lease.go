@@ -113,7 +113,7 @@ func (b *Broker) admit(ctx context.Context, ms []*message) (ready []*message) {
 			early = append(early, m)
 		default:
 			if !m.state.Buried.IsZero() { // an operator has moved a dead letter back
-				m.state.Buried, m.state.Reason, m.state.Attempts, m.state.Lost = time.Time{}, "", 0, 0
+				m.state = m.state.anew()
 			}
 			ready = append(ready, m)
 		}

@@ -9,6 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "48") // the suite sleeps more than it works
+	_ = flag.Set("test.parallel", "32") // the suite sleeps more than it works
 	sqstest.Main(m)
 }

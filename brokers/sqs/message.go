@@ -136,7 +136,9 @@ func (m *message) sequence() int { return m.state.Sequence + m.receives }
 func (m *message) delivery(token string) brokers.Delivery {
 	d := brokers.Delivery{
 		Task: m.task, Token: token, Attempt: m.state.Attempts + 1, Sequence: m.sequence(), Lost: m.lost(),
-		Repeated: true, // SQS may deliver any message twice
+		// SQS may deliver any message twice. One that an operator has put back, though, is to
+		// run although its record says that it has ended.
+		Repeated: !m.state.Again || m.receives > 1,
 		Until:    m.until,
 	}
 	if m.unreadable != nil {
@@ -150,7 +152,7 @@ func (m *message) delivery(token string) brokers.Delivery {
 func (m *message) next() state {
 	s := m.state
 	s.Lost, s.Sequence = m.lost(), m.sequence()
-	s.Due, s.Note, s.Dead, s.Buried, s.Reason = time.Time{}, "", false, time.Time{}, ""
+	s.Due, s.Note, s.Dead, s.Buried, s.Reason, s.Again = time.Time{}, "", false, time.Time{}, "", false
 	s.History = slices.Clone(s.History)
 	for range min(m.receives-1, brokers.MaxHistory) {
 		s.History = brokers.AddEvent(s.History, brokers.Event{

@@ -29,7 +29,7 @@ func (m *message) unleased() state {
 		// All receives but the last one were leases, and were lost.
 		s = m.next()
 		s.Sequence--
-		s.Due, s.Note, s.Dead, s.Buried, s.Reason = m.state.Due, m.state.Note, m.state.Dead, m.state.Buried, m.state.Reason
+		s.Note, s.Again = m.state.Note, m.state.Again && m.receives == 1
 	}
 	return s
 }

@@ -151,7 +151,7 @@ func (s *Settings) open(ctx context.Context, env brokers.Env) (*Broker, error) {
 	b.closeIdle = closeIdle
 	b.main = &queue{name: "sqs_queue", url: s.Connection.Queue, api: client, skew: &b.skew, life: b.life}
 	if err := b.learn(ctx, s.Connection.DeadQueue); err != nil {
-		b.end()
+		_ = b.Close()
 		return nil, err
 	}
 	return b, nil

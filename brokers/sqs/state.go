@@ -40,6 +40,7 @@ type state struct {
 	Note   string    `json:"note,omitempty"`   // why it is parked
 	Dead   bool      `json:"dead,omitempty"`   // a dead letter that waits for a queue of its own
 	Buried time.Time `json:"buried,omitzero"`  // of a dead letter in its queue
+	Again  bool      `json:"again,omitempty"`  // a dead letter that was put back, to run whatever its record says
 	ID     task.ID   `json:"id,omitempty"`     // of an unreadable message
 	Reason string    `json:"reason,omitempty"` // why it was buried, for whoever looks at it in AWS's console
 
@@ -73,6 +74,12 @@ func parseState(attributes map[string]types.MessageAttributeValue) (s state, ok 
 	return s, true, nil
 }
 
+// anew returns the state of a dead letter that is put back: attempts and losses are counted
+// from anew. The sequence goes on, because records are ordered by it.
+func (s state) anew() state {
+	return state{Sequence: s.Sequence, ID: s.ID, History: s.History, Again: true}
+}
+
 // errNoRoom says that a message has not even room for the shortest state.
 var errNoRoom = errors.New("message has no room for its state")
 
@@ -98,6 +105,8 @@ func (s state) attributes(own map[string]types.MessageAttributeValue, room int) 
 		switch over := size - room; {
 		case len(s.History) > 1:
 			s.History = s.History[1:]
+		case len(s.History) > 0 && s.Reason != "": // the history says it too
+			s.Reason = ""
 		case len(s.History) == 1 && len(s.History[0].Reason) > 0:
 			last := s.History[0]
 			last.Reason = shorter(last.Reason, over)

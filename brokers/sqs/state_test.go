@@ -25,7 +25,7 @@ func TestStateFits(t *testing.T) {
 		full.History = append(full.History, brokers.Event{Attempt: i, What: "retry", Reason: strings.Repeat("š", 100)})
 	}
 	own := map[string]types.MessageAttributeValue{"trace": text("1-2-3")}
-	for room := 100; room < 12_000; room += 37 {
+	for room := 100; room < 12_000; room += 131 {
 		attributes, size, err := full.attributes(own, room)
 		require.NoError(t, err)
 		require.LessOrEqual(t, size, room)
