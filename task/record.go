@@ -31,9 +31,9 @@ type Record struct {
 type Run struct {
 	// Attempt is the number of the attempt, from 1.
 	Attempt int `json:"attempt,omitempty"`
-	// Delivery is how often the task had been leased, this run's lease included. A store
-	// never lets a record of a lower Delivery replace one of a higher: it comes from a
-	// host that lost its lease.
+	// Delivery orders the records of one task: it rises with every lease of the task, and
+	// with every time that its id is pushed anew. A store never lets a record of a lower
+	// Delivery replace one of a higher: it comes from a host that lost its lease.
 	Delivery int `json:"delivery,omitempty"`
 	// Crashes is how many hosts were lost while they ran this task.
 	Crashes int `json:"crashes,omitempty"`

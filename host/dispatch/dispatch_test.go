@@ -335,7 +335,7 @@ func TestLeasesAreRenewed(t *testing.T) {
 			r, ok := b.record(id)
 			require.True(t, ok)
 			require.Equal(t, 1, r.Run.Attempt)
-			require.Equal(t, 1, r.Run.Delivery)
+			require.Equal(t, 1, r.Run.Delivery%pushSpan)
 		}
 		require.Len(t, b.runner.begun, 2, "each ran once")
 		require.Equal(t, brokers.Stats{}, b.counts(0))
@@ -479,12 +479,39 @@ func TestRecordedAttemptIsOnlyAcked(t *testing.T) {
 		_, err := w.Broker.Lease(t.Context(), 2, time.Second) // the host that dies
 		require.NoError(t, err)
 		require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: done, Status: task.Completed, RetC: task.Success, Type: "demo.noop",
-			Run: task.Run{Attempt: 1, Delivery: 1, Ended: time.Now()}}}))
+			Run: task.Run{Attempt: 1, Delivery: int(time.Now().Unix())*pushSpan + 1, Ended: time.Now()}}}))
 		time.Sleep(2 * time.Second)
 		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: w}}})
 		time.Sleep(10 * time.Second)
 		require.Equal(t, brokers.Stats{}, b.counts(0))
 		require.Equal(t, []task.ID{unknown}, b.runner.begun)
+		b.stop()
+	})
+}
+
+// An id pushed anew after its task has ended is a new task: it runs, and its record replaces
+// the old one, whatever the old one says.
+func TestSameIDPushedAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, newRunner(1, succeed), Options{}, 0)
+		push := func() {
+			require.NoError(t, b.brokers[0].Push(t.Context(), []task.Task{{ID: "nightly", Type: "demo.noop", PushedAt: time.Now()}}))
+			time.Sleep(time.Minute)
+		}
+		push()
+		first, _ := b.record("nightly")
+		push()
+		second, _ := b.record("nightly")
+		require.True(t, second.Run.Ended.After(first.Run.Ended))
+		// Even where a lease of it was lost, so that its record is looked at.
+		require.NoError(t, b.brokers[0].Broker.Push(t.Context(), []task.Task{{ID: "nightly", Type: "demo.noop", PushedAt: time.Now()}}))
+		_, err := b.brokers[0].Broker.Lease(t.Context(), 1, time.Second) // before the host's next look
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		third, _ := b.record("nightly")
+		require.True(t, third.Run.Ended.After(second.Run.Ended))
+		require.Len(t, b.runner.begun, 3)
 		b.stop()
 	})
 }

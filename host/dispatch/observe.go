@@ -70,5 +70,5 @@ func (o *Observer) Running(job *pool.Job, plugin string, pid int, started time.T
 		return
 	}
 	d.stores.put([]task.Record{{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, ExStart: started.UTC(),
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: dv.crashes, Host: d.o.Host, Plugin: plugin, Process: pid}}}, nil)
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Plugin: plugin, Process: pid}}}, nil)
 }

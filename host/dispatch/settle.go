@@ -115,14 +115,14 @@ func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
 		return nil
 	}
 	return &task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending,
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: dv.crashes, Host: d.o.Host, Note: note}}
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Note: note}}
 }
 
 // record makes the record of a run.
 func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed,
 		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: dv.crashes, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
 	if o.Kind == pool.Ended {
 		d.recordResult(&rec, o)
 		return rec
@@ -207,7 +207,7 @@ func (d *Dispatcher) buryUnreadable(dv *delivery) {
 	reason := clip("unreadable message: "+dv.Unreadable.Error(), maxReason)
 	d.o.Logger.Error("unreadable message moved to the dead letters", "broker", dv.source.Name, "task", dv.Task.ID, "error", dv.Unreadable, "bytes", len(dv.Raw))
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed, RetC: task.Error, RespM: reason,
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Host: d.o.Host, Error: reason, Ended: time.Now().UTC()}}
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Host: d.o.Host, Error: reason, Ended: time.Now().UTC()}}
 	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
 		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
 }
@@ -251,8 +251,11 @@ func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*deliv
 func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record) *task.Record {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
 	crashes := 0
-	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt {
+	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && samePush(rec.Run.Delivery, dv.order()) {
 		switch {
+		case !rec.Run.Ended.IsZero() && rec.Run.Delivery < dv.order()-1:
+			// It ended in an earlier life: since then it has been put back from the dead
+			// letters, with its attempts counted from anew.
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
 			st.Verdict, st.At, st.Reason = brokers.Retry, rec.Run.Retry, clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero() && rec.RetC.Failed():
@@ -271,7 +274,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 		}
 	}
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress,
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.Sequence, Crashes: crashes, Host: d.o.Host}}
+		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: crashes, Host: d.o.Host}}
 	if crashes >= d.o.MaxCrashes {
 		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, time.Now().UTC()
 		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
@@ -283,3 +286,20 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 	dv.crashes, dv.announced = crashes, true
 	return &rec
 }
+
+// pushSpan is how many leases of one push can be told apart in a record's number.
+const pushSpan = 1_000_000
+
+// order returns the number that a record of this delivery is kept under: by the second of
+// the push, then by the lease. So a late record of a lost lease never replaces a newer one,
+// and an id that is pushed anew after its task has ended starts a new record.
+func (dv *delivery) order() int {
+	n := min(dv.Sequence, pushSpan-1)
+	if at := dv.Task.PushedAt.Unix(); !dv.Task.PushedAt.IsZero() && at > 0 {
+		n += int(at) * pushSpan
+	}
+	return n
+}
+
+// samePush reports whether two such numbers are of leases of one push.
+func samePush(a, b int) bool { return a/pushSpan == b/pushSpan }
