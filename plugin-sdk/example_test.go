@@ -215,8 +215,8 @@ func ExampleBaseTask_SetData() {
 
 func ExampleBaseTask_Bind() {
 	type Resize struct {
-		Path  string `json:"path"`           // must be given
-		Width int    `json:"width"`          // has a default, below
+		Path  string `json:"path"`  // must be given
+		Width int    `json:"width"` // has a default, below
 		Level int    `json:"level" default:"3" min:"1" max:"9"`
 		Mode  string `json:"mode" default:"good" enum:"fast,good"`
 		Crop  bool   `json:"crop,omitempty"` // may be left out
@@ -305,13 +305,16 @@ func ExampleBaseTask_GetExecutionTime() {
 }
 
 func ExampleBaseTask_Progress() {
-	try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
 		for page := range 3 {
 			t.Progress(float64(page)/3, fmt.Sprintf("page %d of 3", page+1))
 		}
 		return nil
 	})
-	// Output: success []
+	fmt.Println(out.Progress[1].Text)
+	// Output:
+	// success []
+	// page 2 of 3
 }
 
 func ExampleBaseTask_SetResult() {

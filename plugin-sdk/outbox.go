@@ -33,6 +33,8 @@ type outbox struct {
 	closed   bool
 	broken   bool // nobody reads any more: drop everything
 
+	allProgress bool // also what is out of date when it is sent
+
 	progress  *pluginpb.Event // the progress that waits, if any
 	dropped   int             // log lines since the last that was taken
 	droppedOf string          // the task whose lines they are
@@ -114,7 +116,7 @@ func (o *outbox) putProgress(p *pluginpb.Progress) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	kind := &pluginpb.Event_Progress{Progress: p}
-	if o.progress != nil && o.progress.GetProgress().Id == p.Id {
+	if !o.allProgress && o.progress != nil && o.progress.GetProgress().Id == p.Id {
 		o.progress.Kind = kind
 		return
 	}

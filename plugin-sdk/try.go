@@ -11,7 +11,7 @@ import (
 	"github.com/backplane/leptir/internal/pluginpb"
 )
 
-// An Outcome is how a task ended that Try has run.
+// An Outcome is how a task ended that Try has run, or package sdktest.
 type Outcome struct {
 	Code     ReturnCode
 	Response []string       // the response lines; the failure's message is the last one
@@ -25,19 +25,26 @@ type Outcome struct {
 	Failure *Failure
 	Also    []Failure
 
-	Logs   []LogLine
-	Pushed []NewTask // what it pushed, Params as json.RawMessage
-	Undo   *NewTask  // what would undo it, of a Reverter that failed
+	Logs     []LogLine
+	Progress []Progress // all that it told, in order
+	Pushed   []NewTask  // what it pushed, Params as json.RawMessage
+	Undo     *NewTask   // what would undo it, of a Reverter that failed or was asked to
 }
 
 // A Failure is an error as the host is told of it.
 type Failure struct {
 	Message    string
 	Stack      string
-	Kind       string // "error", "panic", "goexit" or "input"
+	Kind       string // "error", "panic", "goexit", "input" or, of a time limit, "timeout"
 	Permanent  bool
 	RetryAfter time.Duration
 	Data       map[string]any
+}
+
+// A Progress is how much of a task was done, and what it was at.
+type Progress struct {
+	Fraction float64 // from 0 to 1
+	Text     string
 }
 
 // A LogLine is a line that a task logged.
@@ -51,17 +58,48 @@ type LogLine struct {
 // when it has ended: for unit tests of tasks. The params are as in NewTask.Params; the
 // task's context is made from ctx. What the task pushes is accepted and noted. Try panics
 // if params are not fit for JSON.
+//
+// Package sdktest has more: assertions, a virtual clock, the built binary.
 func Try(ctx context.Context, typ TaskType, params any) Outcome {
-	msg, err := (&NewTask{Type: typ.name, Params: params, ID: "try"}).message()
+	return TryWith(ctx, typ, params, TryOptions{})
+}
+
+// TryOptions say what a task of TryWith is told of itself. The zero value is a first
+// attempt without a time limit.
+type TryOptions struct {
+	ID       string // empty: "try"
+	Attempt  int    // 0: the first, 1
+	Priority int
+	// TimeLimit ends the task's context a little before it is over, as a host does. A task
+	// that has not returned then is given up (a host would kill it): its Code is
+	// TimeLimitExceeded. In this process its goroutine lives on until it returns. 0: none.
+	TimeLimit time.Duration
+	// Revert asks for the task that would undo this one, instead of running it.
+	Revert bool
+}
+
+// TryWith is Try with options.
+func TryWith(ctx context.Context, typ TaskType, params any, options TryOptions) Outcome {
+	n := NewTask{Type: typ.name, Params: params, ID: options.ID, Priority: options.Priority, TimeLimit: options.TimeLimit}
+	if n.ID == "" {
+		n.ID = "try"
+	}
+	msg, err := n.message()
 	if err != nil {
 		panic(fmt.Sprintf("sdk.Try: %v", err))
 	}
-	msg.Attempt = 1
+	msg.Attempt = int32(max(1, options.Attempt))
+	msg.Revert = options.Revert
+	// As hosts do by default: a tenth of the limit, and at most 2 s, before it.
+	msg.SoftLimit = int64(options.TimeLimit - min(options.TimeLimit/10, 2*time.Second))
 	return try(ctx, typ, msg)
 }
 
 func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	in, out := newInbox(), newOutbox()
+	out.allProgress = true
 	x := newExecutor(ctx, []TaskType{typ}, in, out)
 	in.put([]*pluginpb.Task{msg})
 	in.close()
@@ -72,22 +110,50 @@ func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
 	sender.Go(func() {
 		_ = out.sendAll(func(m *pluginpb.PluginMessage) error { // which never fails
 			for _, e := range m.Events {
-				o.take(e, out)
+				if reply := o.Note(e); reply != nil {
+					out.pushes.answer(reply)
+				}
 			}
 			return nil
 		})
 	})
-	<-x.done
-	out.close()
+	var limit <-chan time.Time
+	if msg.TimeLimit > 0 {
+		timer := time.NewTimer(time.Duration(msg.TimeLimit))
+		defer timer.Stop()
+		limit = timer.C
+	}
+	select {
+	case <-x.done:
+	case <-limit:
+		cancel(ErrTimeLimit)
+	}
+	out.close() // to whatever a task does that is given up
 	sender.Wait()
+	if o.Code == 0 {
+		o.GiveUp(time.Duration(msg.TimeLimit))
+	}
 	return o
 }
 
-// take notes an event, as a host would.
-func (o *Outcome) take(e *pluginpb.Event, out *outbox) {
+// GiveUp makes o the outcome of a task that a host has killed at its time limit. Package
+// sdktest needs it.
+func (o *Outcome) GiveUp(limit time.Duration) {
+	o.Code, o.Duration = TimeLimitExceeded, limit
+	o.Failure = &Failure{Kind: "timeout", Message: fmt.Sprintf("time limit of %v exceeded", limit)}
+	o.Response = []string{o.Failure.Message}
+}
+
+// Note takes in an event that a plugin sends, as a host would, and returns the reply to
+// one that asks for it. Package sdktest needs it.
+func (o *Outcome) Note(e *pluginpb.Event) *pluginpb.PushReply {
 	switch e := e.Kind.(type) {
 	case *pluginpb.Event_Log:
 		o.Logs = append(o.Logs, LogLine{slog.Level(e.Log.Level), e.Log.Message, decodeObject(e.Log.Attrs)})
+	case *pluginpb.Event_State:
+		o.States = append(o.States, int(e.State.State))
+	case *pluginpb.Event_Progress:
+		o.Progress = append(o.Progress, Progress{e.Progress.Fraction, e.Progress.Text})
 	case *pluginpb.Event_Push:
 		n := newTaskOf(e.Push.Task)
 		if n.ID == "" {
@@ -97,10 +163,11 @@ func (o *Outcome) take(e *pluginpb.Event, out *outbox) {
 			n.At = time.Unix(0, e.Push.At).UTC()
 		}
 		o.Pushed = append(o.Pushed, *n)
-		out.pushes.answer(&pluginpb.PushReply{Seq: e.Push.Seq, Id: n.ID})
+		return &pluginpb.PushReply{Seq: e.Push.Seq, Id: n.ID}
 	case *pluginpb.Event_Result:
 		r := e.Result
 		o.Code, o.Response, o.Duration = ReturnCode(r.ReturnCode), r.Response, time.Duration(r.Duration)
+		o.States = nil
 		for _, s := range r.States {
 			o.States = append(o.States, int(s))
 		}
@@ -119,6 +186,7 @@ func (o *Outcome) take(e *pluginpb.Event, out *outbox) {
 			o.Undo = newTaskOf(r.Undo)
 		}
 	}
+	return nil
 }
 
 func newTaskOf(t *pluginpb.Task) *NewTask {
