@@ -398,6 +398,47 @@ func TestStoreDown(t *testing.T) {
 	})
 }
 
+// picky is a store that refuses some additional meta info for good.
+type picky struct{ metastore.Store }
+
+func (p picky) Put(ctx context.Context, recs []task.Record) error {
+	for _, r := range recs {
+		if r.Meta["poison"] != nil {
+			return errors.New("cannot encode poison")
+		}
+	}
+	return p.Store.Put(ctx, recs)
+}
+
+// A record that a store refuses for good holds up no other, and is written as far as it can.
+func TestRefusedMetaInfo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		run := func(j *pool.Job, _ <-chan process.Reason) pool.Outcome {
+			o := ended(task.Success)
+			if j.Task.Type == "demo.poison" {
+				o.Result.Meta = []byte(`{"poison":1}`)
+			}
+			return o
+		}
+		b := &bundle{t: t, runner: newRunner(20, run), store: &failing{Store: picky{memorystore.New()}}}
+		w := &watched{Broker: memorybroker.New()}
+		b.brokers = []*watched{w}
+		ids := b.push(0, 10, "demo.noop")
+		ids = append(ids, b.push(0, 2, "demo.poison")...)
+		ids = append(ids, b.push(0, 10, "demo.noop")...)
+		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: w}}})
+		time.Sleep(time.Minute)
+		require.Equal(t, brokers.Stats{}, b.counts(0))
+		for _, id := range ids {
+			r, ok := b.record(id)
+			require.True(t, ok)
+			require.Equal(t, r.Type == "demo.poison", r.Run.Note != "")
+		}
+		b.stop()
+	})
+}
+
 func TestStoreDownMayBeDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

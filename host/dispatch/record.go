@@ -135,9 +135,12 @@ func (w *writer) write(ctx context.Context, batch []entry) error {
 		records[i] = batch[i].record
 	}
 	for try := 0; ; try++ {
-		call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-		err := w.Store.Store.Put(call, records)
-		cancel()
+		var err error
+		if len(records) > 0 {
+			call, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+			err = w.Store.Store.Put(call, records)
+			cancel()
+		}
 		if err == nil {
 			if try > 0 {
 				w.logger.Info("meta storage is back", "store", w.Name)
@@ -155,7 +158,40 @@ func (w *writer) write(ctx context.Context, batch []entry) error {
 			return err
 		case <-time.After(min(retryMost, retryFirst<<min(try, 10))):
 		}
+		if try >= 2 {
+			records = w.isolate(ctx, records)
+		}
 	}
+}
+
+// isolate writes records one by one, so that one that the store refuses for good, for what
+// a task's additional meta info holds, does not keep the others from being written. Such a
+// record is written without that. It returns what is left: all of it where nothing can be
+// written at all.
+func (w *writer) isolate(ctx context.Context, records []task.Record) (left []task.Record) {
+	put := func(r task.Record) error {
+		call, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		return w.Store.Store.Put(call, []task.Record{r})
+	}
+	for i, r := range records {
+		err := put(r)
+		if err != nil && r.Meta != nil {
+			bare := r
+			bare.Meta, bare.Run.Note = nil, clip("additional meta info left out: the meta storage refuses it: "+err.Error(), maxReason)
+			if put(bare) == nil {
+				w.logger.Warn("record written without its additional meta info, which the meta storage refuses", "store", w.Name, "task", r.ID, "error", err)
+				continue
+			}
+		}
+		if err != nil {
+			if len(left) == i && i > 0 || ctx.Err() != nil {
+				return append(left, records[i:]...) // nothing gets through: it is down
+			}
+			left = append(left, r)
+		}
+	}
+	return left
 }
 
 func (w *writer) setProblem(s string) {
