@@ -429,10 +429,23 @@ func TestWaitInVain(t *testing.T) {
 	r = s.ctl("push", "x", "-id", "w2", "-wait", "-timeout", "1m")
 	require.Equal(t, result{1, "w2\n", "leptirctl: task w2 is among the dead letters of broker \"default\", where it stays; put it back with: leptirctl dead retry w2\n"}, r)
 
+	// The id is printed before the wait.
 	ctx, interrupt := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, interrupt)
-	r = s.ctlWith(ctx, "", "push", "x", "-id", "w3", "-wait")
-	require.Equal(t, result{1, "w3\n", "leptirctl: interrupted: task w3 has not ended\n"}, r)
+	stdout, stderr := &interruptingWriter{interrupt: interrupt}, &strings.Builder{}
+	code := Run(ctx, []string{"push", "x", "-wait", "-config", s.file}, strings.NewReader(""), stdout, stderr)
+	require.Equal(t, 1, code)
+	require.Equal(t, "leptirctl: interrupted: task "+strings.TrimSpace(stdout.String())+" has not ended\n", stderr.String())
+}
+
+// interruptingWriter is a terminal whose user presses Ctrl-C at the first output.
+type interruptingWriter struct {
+	strings.Builder
+	interrupt func()
+}
+
+func (w *interruptingWriter) Write(b []byte) (int, error) {
+	w.interrupt()
+	return w.Builder.Write(b)
 }
 
 func TestNothingIsPushedThatCannotBeWaitedFor(t *testing.T) {
