@@ -309,12 +309,15 @@ func (s *site) worker(ctx context.Context, run func(brokers.Delivery) (task.Reco
 			if err != nil {
 				return
 			}
+			var records []task.Record
+			var settlements []brokers.Settlement
 			for _, d := range ds {
 				r, settlement := run(d)
 				settlement.ID, settlement.Token = d.Task.ID, d.Token
-				_ = st.Put(ctx, []task.Record{r})
-				_, _ = b.Settle(ctx, []brokers.Settlement{settlement})
+				records, settlements = append(records, r), append(settlements, settlement)
 			}
+			_ = st.Put(ctx, records)
+			_, _ = b.Settle(ctx, settlements)
 			_ = b.(brokers.Waiter).Wait(ctx)
 		}
 	}()
