@@ -31,8 +31,10 @@ type Broker struct {
 	leasing chan struct{} // holds one value while a Lease is at work
 
 	mu          sync.Mutex
-	wake        chan struct{} // closed, and replaced, when this handle has made a task ready
+	wake        chan struct{} // closed, and replaced, when a task may be due
 	looked      time.Time     // for foreign documents, by a Lease
+	waited      time.Time     // when Wait was last called
+	stream      *stream       // nil while there is none
 	noStreamsTo time.Time     // change streams have failed and are not tried before
 }
 
@@ -125,14 +127,6 @@ func onlyDuplicates(err error) bool {
 		}
 	}
 	return true
-}
-
-// touch wakes those who wait on this handle: a task may be due.
-func (b *Broker) touch() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.wake)
-	b.wake = make(chan struct{})
 }
 
 // Stats implements brokers.Broker.

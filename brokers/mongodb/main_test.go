@@ -9,6 +9,6 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	_ = flag.Set("test.parallel", "8") // the suite sleeps more than it works, the test server does not
+	_ = flag.Set("test.parallel", "6") // the suite sleeps more than it works, the test server does not
 	mongotest.Main(m)
 }
