@@ -194,3 +194,19 @@ func TestKillUnderWay(t *testing.T) {
 	})
 	require.Equal(t, Returned, b.wait(3)[back[0].Task.ID].Kind)
 }
+
+// A process that never answers a recall would stay idle for ever, and refuse every job.
+func TestDeafProcessIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{{Name: "chaos", Generation: 1, Types: []string{"nap", "ok"}, KillGrace: time.Second,
+		Spec: process.Spec{Plugin: "chaos", Path: testbin.Build(t, "internal/chaosplugin"), Env: []string{"LEPTIR_TEST_MODE=serve"}}}})
+	require.NoError(t, b.Submit(b.jobs(20, "ok")))
+	b.wait(20)
+	b.call(func() { b.groups["chaos"].learn("nap", time.Microsecond) })
+	require.NoError(t, b.Submit([]*Job{b.job("nap", nil, 0), b.job("ok", nil, 0)}))
+	b.wait(22)
+	last := b.job("ok", nil, 0)
+	require.NoError(t, b.Submit([]*Job{last}))
+	require.Equal(t, Ended, b.wait(23)[last.Task.ID].Kind)
+}

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -9,5 +10,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	recallGrace = time.Second
 	testbin.Main(m, goleak.IgnoreTopFunction("github.com/backplane/leptir/host/process.spawnLoop"))
 }

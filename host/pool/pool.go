@@ -486,6 +486,9 @@ func (p *Pool) setPlugins(plugins []Plugin) {
 func (p *Pool) upkeep(now time.Time) {
 	for _, g := range p.groups {
 		p.retireOutdated(g, now)
+		for _, w := range g.idle {
+			w.endIfDeaf(now)
+		}
 		for len(g.idle) > g.plugin.Spares && now.Sub(g.idle[0].idleSince) > idleKeep {
 			p.retire(g.idle[0])
 		}

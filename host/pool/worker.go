@@ -34,6 +34,10 @@ const (
 	maxDump = 256 << 10
 )
 
+// recallGrace is how long a process may take to answer a recall, whatever it runs. Tests
+// set it.
+var recallGrace = 10 * time.Second
+
 // worker is one process and the tasks that it has been handed. Three goroutines serve it:
 // one sends, one receives, and a timer watches the head of its window and kills the process
 // when the head's time is up, whatever anybody else is doing.
@@ -51,15 +55,16 @@ type worker struct {
 
 	answers chan struct{} // signalled when there are replies
 
-	mu        sync.Mutex
-	window    []*Job // sent, without a result; the first one runs
-	headSince time.Time
-	timer     *time.Timer
-	sentCount uint64
-	recalled  bool // asked to give back what is not begun; no answer yet
-	retiring  bool
-	replies   []*pluginpb.PushReply // to pushes, not sent yet
-	dead      bool                  // its window has been dealt with: nothing may join it any more
+	mu         sync.Mutex
+	window     []*Job // sent, without a result; the first one runs
+	headSince  time.Time
+	timer      *time.Timer
+	sentCount  uint64
+	recalled   bool // asked to give back what is not begun; no answer yet
+	recalledAt time.Time
+	retiring   bool
+	replies    []*pluginpb.PushReply // to pushes, not sent yet
+	dead       bool                  // its window has been dealt with: nothing may join it any more
 
 	// The pool's loop owns what follows.
 	busy      bool
@@ -216,7 +221,7 @@ func (w *worker) watch() {
 	head := w.window[0]
 	ran := now.Sub(w.headSince)
 	if len(w.window) > 1 && !w.recalled && ran >= recallAfter {
-		w.recalled = true
+		w.recalled, w.recalledAt = true, time.Now()
 		w.post(&pluginpb.HostMessage{Recall: true})
 	}
 	progress := w.proc.Progress()
@@ -276,8 +281,19 @@ func (w *worker) recall() {
 
 func (w *worker) recallLocked() {
 	if len(w.window) > 1 && !w.recalled {
-		w.recalled = true
+		w.recalled, w.recalledAt = true, time.Now()
 		w.post(&pluginpb.HostMessage{Recall: true})
+	}
+}
+
+// endIfDeaf kills the process if it has left a recall unanswered for long: no job can be
+// handed to it, and those that were called back may be lost in it.
+func (w *worker) endIfDeaf(now time.Time) {
+	w.mu.Lock()
+	deaf := w.recalled && now.Sub(w.recalledAt) > recallGrace
+	w.mu.Unlock()
+	if deaf {
+		w.proc.Kill(process.ReasonProtocol, fmt.Sprintf("it has not answered a recall within %v", recallGrace))
 	}
 }
 

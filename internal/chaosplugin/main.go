@@ -154,6 +154,8 @@ func result(id string) *pluginpb.PluginMessage {
 func (s *testServer) do(t *pluginpb.Task) {
 	switch t.Type {
 	case "ok":
+	case "nap":
+		time.Sleep(100 * time.Millisecond)
 	case "exit":
 		fmt.Fprintln(s.stderr, "last words")
 		os.Exit(9)
