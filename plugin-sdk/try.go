@@ -90,10 +90,13 @@ func TryWith(ctx context.Context, typ TaskType, params any, options TryOptions) 
 	}
 	msg.Attempt = int32(max(1, options.Attempt))
 	msg.Revert = options.Revert
-	// As hosts do by default: a tenth of the limit, and at most 2 s, before it.
-	msg.SoftLimit = int64(options.TimeLimit - min(options.TimeLimit/10, 2*time.Second))
+	msg.SoftLimit = int64(SoftLimit(options.TimeLimit))
 	return try(ctx, typ, msg)
 }
+
+// SoftLimit returns when the context of a task with the time limit ends, as hosts have it
+// by default: a tenth of the limit, and at most 2 s, before it. Package sdktest needs it.
+func SoftLimit(limit time.Duration) time.Duration { return limit - min(limit/10, 2*time.Second) }
 
 func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
 	ctx, cancel := context.WithCancelCause(ctx)
