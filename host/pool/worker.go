@@ -172,6 +172,10 @@ func (w *worker) sendLoop() {
 				return
 			}
 		case m := <-w.outbox:
+			if m == nil { // see retire
+				w.proc.Retire(retireGrace)
+				return
+			}
 			if w.proc.Send(m) != nil {
 				return // the receiving side learns why
 			}
@@ -214,6 +218,10 @@ func (w *worker) arm(now time.Time) {
 func (w *worker) watch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.retiring {
+		w.proc.Kill(process.ReasonRetired, "")
+		return
+	}
 	if len(w.window) == 0 {
 		return
 	}
@@ -297,12 +305,14 @@ func (w *worker) endIfDeaf(now time.Time) {
 	}
 }
 
-// retire lets the idle process end.
+// retire lets the idle process end, and kills it if it does not. What is still to be sent to
+// it goes first; gRPC forbids to close a stream while somebody sends on it.
 func (w *worker) retire() {
 	w.mu.Lock()
 	w.retiring = true
+	w.timer.Reset(2 * retireGrace)
 	w.mu.Unlock()
-	w.proc.Retire(retireGrace)
+	w.post(nil)
 }
 
 func (w *worker) receiveLoop() {
