@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/brokers/mongodb"
 	"github.com/backplane/leptir/internal/testservers/mongotest"
 	"github.com/backplane/leptir/task"
 )
@@ -77,28 +78,28 @@ func TestNoTwoHostsGetOneTask(t *testing.T) {
 	}
 }
 
-// TestExpiredLeasesAreTakenOnce races for tasks whose leases have ended, which are claimed one
-// by one.
-func TestExpiredLeasesAreTakenOnce(t *testing.T) {
+// TestClaimsAreExclusive has two hosts see the same tasks before either claims them.
+func TestClaimsAreExclusive(t *testing.T) {
 	t.Parallel()
-	database := mongotest.Database(t)
-	hosts := []brokers.Broker{open(t, database), open(t, database), open(t, database)}
-	for _, b := range hosts {
-		defer b.Close()
-	}
-	ts := newTasks(40)
-	require.NoError(t, hosts[0].Push(t.Context(), ts))
-	ds, err := hosts[0].Lease(t.Context(), len(ts), time.Millisecond)
-	require.NoError(t, err)
-	require.Len(t, ds, len(ts))
-	require.Eventually(t, func() bool {
-		st, err := hosts[0].Stats(t.Context())
-		return err == nil && st.Ready == int64(len(ts))
-	}, 10*time.Second, 10*time.Millisecond)
-	times := race(t, hosts, 6, 5)
-	require.Len(t, times, len(ts))
-	for id, n := range times {
-		require.Equal(t, 1, n, "task %s", id)
+	for name, ended := range map[string]int{"waiting ones": 0, "ones whose lease has ended": 10, "some of both": 4} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := mongotest.Database(t)
+			hosts := []brokers.Broker{open(t, database), open(t, database)}
+			defer hosts[0].Close()
+			defer hosts[1].Close()
+			require.NoError(t, hosts[0].Push(t.Context(), newTasks(10)))
+			_, err := hosts[0].Lease(t.Context(), ended, time.Millisecond)
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				st, err := hosts[0].Stats(t.Context())
+				return err == nil && st.Ready == 10
+			}, 10*time.Second, 10*time.Millisecond)
+			got, err := mongodb.Claims(t.Context(), hosts, 10)
+			require.NoError(t, err)
+			require.Len(t, got[0], 10)
+			require.Empty(t, got[1])
+		})
 	}
 }
 
