@@ -30,6 +30,11 @@
 // have more methods that the host's side of the SDK finds by their interfaces:
 // BeforeStarter, AfterFinisher, MetaInfoer, Reverter.
 //
+// Parameters are asked for one by one (GetString and its like), or bound to a struct whose
+// tags say what is allowed (BaseTask.Bind, and the params of a Func). What follows from the
+// tags is published as a JSON Schema, so that bad parameters are refused before a task is
+// queued. Package sdktest tests tasks, in process and as the built plugin.
+//
 // One process runs one task at a time, so a task may use all of it, and may be killed with
 // all of it: at its time limit the host ends the process, whatever it does. A task that
 // returns an error or panics has failed and is tried again after the host's policy; see

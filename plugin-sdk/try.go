@@ -99,8 +99,8 @@ func TryWith(ctx context.Context, typ TaskType, params any, options TryOptions) 
 func SoftLimit(limit time.Duration) time.Duration { return limit - min(limit/10, 2*time.Second) }
 
 func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx) // of a task that is given up
+	defer cancel()
 	in, out := newInbox(), newOutbox()
 	out.allProgress = true
 	x := newExecutor(ctx, []TaskType{typ}, in, out)
@@ -129,7 +129,6 @@ func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
 	select {
 	case <-x.done:
 	case <-limit:
-		cancel(ErrTimeLimit)
 	}
 	out.close() // to whatever a task does that is given up
 	sender.Wait()

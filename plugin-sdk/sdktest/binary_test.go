@@ -49,8 +49,8 @@ func TestBinaryIsKilledWithItsChildren(t *testing.T) {
 	t.Parallel()
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	begun := time.Now()
-	odd(t).Run("odd.spin", map[string]any{"name": pidFile}, sdktest.TimeLimit(time.Second)).
-		WantCode(sdk.TimeLimitExceeded).WantFailure("timeout", "time limit of 1s exceeded").WantStates(9)
+	odd(t).Run("odd.spin", map[string]any{"name": pidFile}, sdktest.TimeLimit(3*time.Second)).
+		WantCode(sdk.TimeLimitExceeded).WantFailure("timeout", "time limit of 3s exceeded").WantStates(9)
 	require.Less(t, time.Since(begun), 30*time.Second)
 	raw, err := os.ReadFile(pidFile)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func zombie(stat []byte) bool {
 
 func TestBinaryIsCancelled(t *testing.T) {
 	t.Parallel()
-	odd(t).Run("odd.wait", nil, sdktest.TimeLimit(500*time.Millisecond)).WantCode(sdk.TimeLimitExceeded).WantFailure("error", "time limit")
+	odd(t).Run("odd.wait", nil, sdktest.TimeLimit(4*time.Second)).WantCode(sdk.TimeLimitExceeded).WantFailure("error", "time limit")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cancel(errors.New("not wanted any more"))
 	odd(t).Run("odd.wait", nil, sdktest.Context(ctx)).WantFailure("error", "the task was cancelled: not wanted any more")

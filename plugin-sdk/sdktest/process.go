@@ -184,7 +184,7 @@ func (r *groupRunner) Start(context.Context) error {
 		_ = r.cmd.Wait()
 		r.mu.Lock()
 		r.alive = false
-		killGroup(r.cmd) // those of it that are left
+		killGroup(r.cmd) // those of it that are left; while there are some its id is theirs
 		r.mu.Unlock()
 		hang := time.AfterFunc(pipeGrace, func() { closeAll(r.pipes) })
 		readers.Wait()
