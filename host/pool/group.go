@@ -59,6 +59,8 @@ type group struct {
 	estimates map[string]*estimate
 	removed   bool // not in the plugin folder any more
 	waits     bool // has jobs that another worker could run
+	refused   bool // its idle processes cannot take a job just now
+	turn      int  // when it was last given a worker, in the pool's turns
 
 	failures []time.Time // of late, oldest first
 	backoff  time.Duration

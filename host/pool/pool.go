@@ -59,7 +59,8 @@ type Pool struct {
 	// The loop owns what follows.
 	groups   map[string]*group
 	types    map[string]*group
-	order    []*group // round robin
+	order    []*group
+	turns    int // workers handed out so far
 	pending  []Outcome
 	typical  estimate // what tasks have lately needed, all types together
 	draining bool
@@ -528,6 +529,7 @@ func (p *Pool) schedule(now time.Time) {
 		p.sendAway(g, now) // what waits here keeps others from being asked for
 		running := g.running()
 		free -= running
+		g.refused = false
 		g.waits = len(g.queue) > 0 && running < g.limit(p.opts.Workers) && (len(g.idle) > 0 || !now.Before(g.retryAt))
 		if g.waits {
 			waiting++
@@ -537,25 +539,56 @@ func (p *Pool) schedule(now time.Time) {
 	for _, g := range p.order {
 		starts += g.starting
 	}
-	for i := range p.order {
-		g := p.order[i]
-		p.fill(g, &free, waiting)
-		p.spawn(g, free, &starts, now)
+	for free > 0 {
+		g := p.neediest()
+		if g == nil {
+			break
+		}
+		if !p.employ(g, free) {
+			g.refused = true
+			continue
+		}
+		p.turns++
+		g.turn = p.turns
+		free--
 	}
-	if len(p.order) > 1 { // the first shall be last
-		p.order = append(p.order[1:], p.order[0])
+	// Windows are filled up only while nobody else waits for a worker: it comes free when
+	// they are done.
+	for _, g := range p.order {
+		if others := waiting > 1 || waiting == 1 && !g.waits; free > 0 || !others {
+			p.topUp(g)
+		}
+		p.spawn(g, free, &starts, now)
 	}
 }
 
-// fill hands jobs of one plugin to its idle processes, as far as workers are free, then to
-// its busy ones, as far as their windows allow and nobody else waits for a worker.
-func (p *Pool) fill(g *group, free *int, waiting int) {
-	running := g.running()
-	for i := len(g.idle) - 1; i >= 0 && len(g.queue) > 0 && *free > 0 && running < g.limit(p.opts.Workers); i-- {
+// neediest returns the plugin that a free worker goes to: of those with jobs and an idle
+// process the one with the fewest workers, of equals the one that has waited longest; nil
+// if there is none.
+func (p *Pool) neediest() (best *group) {
+	fewest := 0
+	for _, g := range p.order {
+		running := g.running()
+		if len(g.queue) == 0 || len(g.idle) == 0 || running >= g.limit(p.opts.Workers) || g.refused {
+			continue
+		}
+		if best == nil || running < fewest || running == fewest && g.turn < best.turn {
+			best, fewest = g, running
+		}
+	}
+	return best
+}
+
+// employ hands jobs of one plugin to one of its idle processes. A few are spread over the
+// free workers, many fill the windows.
+func (p *Pool) employ(g *group, free int) bool {
+	for i := len(g.idle) - 1; i >= 0; i-- {
 		w := g.idle[i]
-		// A few tasks are spread over the free workers, many fill the windows.
-		share := max(1, len(g.queue)/max(1, min(*free, len(g.idle))))
+		share := max(1, len(g.queue)/max(1, min(free, len(g.idle))))
 		jobs, cost := g.next(0, 0, min(share, g.most(w)))
+		if len(jobs) == 0 {
+			continue
+		}
 		if !w.assign(jobs) {
 			g.queue = append(jobs, g.queue...)
 			continue
@@ -563,12 +596,15 @@ func (p *Pool) fill(g *group, free *int, waiting int) {
 		g.idle = slices.Delete(g.idle, i, i+1)
 		g.busy[w] = struct{}{}
 		w.busy, w.slow, w.held, w.load = true, false, len(jobs), cost
-		*free--
-		running++
+		return true
 	}
-	others := waiting > 1 || waiting == 1 && !g.waits
-	if *free <= 0 && others || g.plugin.Fresh {
-		return // let a worker come free
+	return false
+}
+
+// topUp hands jobs of one plugin to its busy processes, as far as their windows allow.
+func (p *Pool) topUp(g *group) {
+	if g.plugin.Fresh {
+		return
 	}
 	for w := range g.busy {
 		if len(g.queue) == 0 {

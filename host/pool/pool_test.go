@@ -388,13 +388,21 @@ func TestPluginsShareWorkers(t *testing.T) {
 	one, two := demo(t), demo(t)
 	one.Types = []string{"demo.noop"}
 	two.Name, two.Spec.Plugin, two.Types = "other", "other", []string{"demo.test"}
+	one.Spares, two.Spares = 2, 2
 	b.SetPlugins([]Plugin{one, two})
+	// Both are up, and known to be short, before it counts.
+	require.NoError(t, b.Submit(append(b.jobs(50, "demo.noop"), b.jobs(50, "demo.test")...)))
+	b.wait(100)
+	require.Eventually(t, func() bool {
+		s := b.Status()
+		return s.Plugins[0].Idle >= 2 && s.Plugins[1].Idle >= 2
+	}, 20*time.Second, time.Millisecond)
 	require.NoError(t, b.Submit(append(b.jobs(3000, "demo.noop"), b.jobs(3000, "demo.test")...)))
-	b.wait(6000)
+	b.wait(6100)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	firstHalf := map[string]int{}
-	for _, o := range b.outcomes[:3000] {
+	for _, o := range b.outcomes[100:3100] {
 		firstHalf[o.Plugin]++
 	}
 	require.Greater(t, firstHalf["demo"], 300, firstHalf)
