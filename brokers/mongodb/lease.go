@@ -130,7 +130,7 @@ var (
 func (b *Broker) find(ctx context.Context, c *mongo.Collection, filter, sort bson.D, n int, projection bson.D) ([]*document, error) {
 	o := options.Find().SetLimit(int64(n))
 	if sort != nil {
-		o.SetSort(sort)
+		o.SetSort(sort).SetAllowDiskUse(true) // whole tasks may take part, beyond what a server sorts in memory
 	}
 	if projection != nil {
 		o.SetProjection(projection)
