@@ -488,3 +488,33 @@ func TestLostReplies(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, lost, 2)
 }
+
+// A connection that is cut for ten seconds, longer than any call may take, leaves the same
+// handle usable: every call meanwhile ends by itself with an error.
+func TestLongCut(t *testing.T) {
+	t.Parallel()
+	server := redisserver.Start(t)
+	p := startProxy(t, server.Addr())
+	s := settingsOf(t, p.addr())
+	s.Connection.Timeout = 2 * time.Second
+	b := open(t, s)
+	ts := tasks(50)
+	require.NoError(t, b.Push(t.Context(), ts))
+	p.cut()
+	for begin := time.Now(); time.Since(begin) < 10*time.Second; time.Sleep(100 * time.Millisecond) {
+		_, err := b.Lease(context.Background(), 10, time.Minute)
+		require.Error(t, err)
+	}
+	p.turn(server.Addr())
+	got := map[task.ID]bool{}
+	require.Eventually(t, func() bool {
+		ds, err := b.Lease(context.Background(), 100, time.Minute)
+		if err != nil {
+			return false
+		}
+		for _, d := range ds {
+			got[d.Task.ID] = true
+		}
+		return len(got) == len(ts)
+	}, patience, 50*time.Millisecond)
+}
