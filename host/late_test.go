@@ -22,9 +22,9 @@ func TestLateBroker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var up atomic.Bool
-		tries := 0
+		var tries atomic.Int64
 		b := lateBroker{newLate("queue", errors.New("refused at first"), slog.New(slog.DiscardHandler), func(context.Context) (brokers.Broker, error) {
-			tries++
+			tries.Add(1)
 			if !up.Load() {
 				return nil, errors.New("refused again")
 			}
@@ -34,7 +34,7 @@ func TestLateBroker(t *testing.T) {
 		require.ErrorContains(t, err, "not reached yet: refused at first")
 		time.Sleep(10 * time.Minute)
 		require.ErrorContains(t, b.Push(t.Context(), nil), "not reached yet: refused again")
-		require.LessOrEqual(t, tries, 70, "it is not tried all the time")
+		require.LessOrEqual(t, tries.Load(), int64(70), "it is not tried all the time")
 		up.Store(true)
 		woken := make(chan error)
 		go func() { woken <- b.Wait(t.Context()) }()

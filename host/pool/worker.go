@@ -26,7 +26,7 @@ const (
 	// the mark.
 	resultGrace = time.Second
 	// lostGrace is how long a process may live on that has closed its stream unasked.
-	lostGrace = 100 * time.Millisecond
+	lostGrace = 500 * time.Millisecond
 	// requeueMost bounds how often a task is taken from a dead process uncharged, since
 	// what is known of the process is its own word.
 	requeueMost = 3

@@ -92,6 +92,10 @@ func exitOf(st *os.ProcessState, intended Reason, detail string, now time.Time) 
 	} else {
 		e.Code = ws.ExitStatus()
 	}
+	if e.Reason == ReasonLost && (ws.Exited() || ws.Signaled() && ws.Signal() != syscall.SIGKILL) {
+		// It was dying by itself, slowly; its own end tells more than our kill.
+		e.Reason, e.Detail = "", ""
+	}
 	if e.Reason == "" {
 		e.Reason = ReasonExit
 		if ws.Signaled() {
