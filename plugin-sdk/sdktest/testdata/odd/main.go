@@ -68,7 +68,7 @@ func wait(ctx context.Context, t *sdk.BaseTask, _ params) error {
 }
 
 func prints(_ context.Context, t *sdk.BaseTask, _ params) error {
-	fmt.Println(strings.Repeat("x", 1<<20))
+	fmt.Println(strings.Repeat("x", 256<<10))
 	fmt.Println(strings.Join(os.Environ(), "\n"))
 	dir, err := os.Getwd()
 	t.AddResponseLine(dir)
