@@ -491,3 +491,24 @@ func TestTasksPushTasks(t *testing.T) {
 	}
 	b.records(leaves, 40*time.Second)
 }
+
+// A thousand tasks of one leptirctl call are all done, each leased and run once.
+func TestThousandByOnePush(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "")
+	b.install("plugins/demo", "demo")
+	b.host().waitFor("leptir-host is running")
+	out, err := exec.Command(testbin.Build(t, "cmd/leptirctl"), "push", "demo.noop", "-number", "1000", "-config", b.path).Output()
+	require.NoError(t, err)
+	var tasks []task.Task
+	for _, id := range strings.Fields(string(out)) {
+		tasks = append(tasks, task.Task{ID: task.ID(id)})
+	}
+	require.Len(t, tasks, 1000)
+	for id, r := range b.records(tasks, 60*time.Second) {
+		require.Equal(t, task.Success, r.RetC, id)
+		require.Equal(t, 1, r.Run.Attempt, id)
+		require.Equal(t, 1, r.Run.Delivery%1_000_000, "task %s was leased more than once", id)
+	}
+	require.Equal(t, brokers.Stats{}, b.empty())
+}
