@@ -23,16 +23,17 @@ type envelope struct {
 	TimeLimit float64         `json:"time_limit,omitempty"` // seconds; -1: none
 	At        *time.Time      `json:"at,omitempty"`
 	PushedAt  *time.Time      `json:"pushed_at,omitempty"`
+	Undoes    ID              `json:"undoes,omitempty"`
 }
 
 // Encode returns the task as today's JSON envelope:
 //
 //	{"v":1, "id":ID, "type":TYPE, "params":{…}, "priority":0, "time_limit":SECONDS,
-//	 "at":RFC3339, "pushed_at":RFC3339}
+//	 "at":RFC3339, "pushed_at":RFC3339, "undoes":ID}
 //
 // It does not validate the task.
 func Encode(t *Task) ([]byte, error) {
-	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority}
+	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority, Undoes: t.Undoes}
 	switch {
 	case t.TimeLimit == NoTimeLimit:
 		e.TimeLimit = -1
@@ -83,7 +84,7 @@ func decodeJSON(b []byte) (Task, error) {
 	if err != nil {
 		return Task{}, fmt.Errorf("decode task %s: %w", e.ID, err)
 	}
-	t := Task{ID: e.ID, Type: e.Type, Params: e.Params, Priority: e.Priority, TimeLimit: limit}
+	t := Task{ID: e.ID, Type: e.Type, Params: e.Params, Priority: e.Priority, TimeLimit: limit, Undoes: e.Undoes}
 	if string(t.Params) == "null" {
 		t.Params = nil
 	}

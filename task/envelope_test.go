@@ -28,6 +28,7 @@ func TestEncode(t *testing.T) {
 			},
 			`{"v":1,"id":"t1","type":"mailer.send","params":{"to":"ana"},"priority":-2,"time_limit":1.5,"at":"2030-01-02T03:04:05.000000006Z","pushed_at":"2030-01-01T00:00:00Z"}`,
 		},
+		{task.Task{ID: "t2", Type: "a", Undoes: "t1"}, `{"v":1,"id":"t2","type":"a","undoes":"t1"}`},
 		{task.Task{ID: "t1", Type: "a", TimeLimit: task.NoTimeLimit}, `{"v":1,"id":"t1","type":"a","time_limit":-1}`},
 	} {
 		b, err := task.Encode(&c.task)
@@ -45,6 +46,7 @@ func TestDecode(t *testing.T) {
 	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	for in, want := range map[string]task.Task{
 		`{"v":1,"id":"t1","type":"a"}`:                                                     {ID: "t1", Type: "a"},
+		`{"v":1,"id":"t2","type":"a","undoes":"t1"}`:                                       {ID: "t2", Type: "a", Undoes: "t1"},
 		` {"v":1,"id":"t1","type":"a","params":null,"at":null} `:                           {ID: "t1", Type: "a"},
 		`{"v":1,"id":"t1","type":"a","params":{"n":9007199254740993},"x":[1],"more":null}`: {ID: "t1", Type: "a", Params: json.RawMessage(`{"n":9007199254740993}`)},
 		`{"v":1,"id":"t1","type":"a","time_limit":-1,"priority":7}`:                        {ID: "t1", Type: "a", TimeLimit: task.NoTimeLimit, Priority: 7},
@@ -61,17 +63,18 @@ func TestDecode(t *testing.T) {
 func TestDecodeErrors(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		``:                              "decode task: unexpected end of JSON input",
-		`{`:                             "decode task: unexpected end of JSON input",
-		`[]`:                            "decode task: json: cannot unmarshal array",
-		`null`:                          "decode task: envelope version 0, this leptir reads version 1",
-		`{"id":"t1","type":"a"}`:        "decode task: envelope version 0, this leptir reads version 1",
-		`{"v":2,"id":"t","type":"a"}`:   "decode task: envelope version 2, this leptir reads version 1",
-		`{"v":-1,"id":"t","type":"a"}`:  "decode task: envelope version -1, this leptir reads version 1",
-		`{"v":1,"type":"a"}`:            "decode task: task id is empty",
-		`{"v":1,"id":"a b","type":"a"}`: `decode task: task id "a b" has white space`,
-		`{"v":1,"id":"t"}`:              "decode task: task type is empty",
-		`{"v":1,"id":7,"type":"a"}`:     "decode task: json: cannot unmarshal number",
+		``:                       "decode task: unexpected end of JSON input",
+		`{`:                      "decode task: unexpected end of JSON input",
+		`[]`:                     "decode task: json: cannot unmarshal array",
+		`null`:                   "decode task: envelope version 0, this leptir reads version 1",
+		`{"id":"t1","type":"a"}`: "decode task: envelope version 0, this leptir reads version 1",
+		`{"v":1,"id":"t","type":"a","undoes":"a b"}`:     `task t undoes another: task id "a b" has white space`,
+		`{"v":2,"id":"t","type":"a"}`:                    "decode task: envelope version 2, this leptir reads version 1",
+		`{"v":-1,"id":"t","type":"a"}`:                   "decode task: envelope version -1, this leptir reads version 1",
+		`{"v":1,"type":"a"}`:                             "decode task: task id is empty",
+		`{"v":1,"id":"a b","type":"a"}`:                  `decode task: task id "a b" has white space`,
+		`{"v":1,"id":"t"}`:                               "decode task: task type is empty",
+		`{"v":1,"id":7,"type":"a"}`:                      "decode task: json: cannot unmarshal number",
 		`{"v":1,"id":"t","type":"a","params":[]}`:        "decode task: parameters of task t are not a JSON object",
 		`{"v":1,"id":"t","type":"a","params":"{}"}`:      "decode task: parameters of task t are not a JSON object",
 		`{"v":1,"id":"t","type":"a","time_limit":-2}`:    "decode task t: time limit of -2 seconds is negative",

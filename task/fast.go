@@ -35,6 +35,9 @@ func decodeOwn(b []byte) (t Task, ok bool) {
 	if s.skip(`,"pushed_at":"`) {
 		t.PushedAt = s.time()
 	}
+	if s.skip(`,"undoes":"`) {
+		t.Undoes = ID(s.text())
+	}
 	s.expect(`}`)
 	if s.failed || len(s.rest) > 0 || t.Validate() != nil {
 		return Task{}, false

@@ -15,6 +15,7 @@ func FuzzDecodeOwn(f *testing.F) {
 		{ID: NewID(), Type: "b.c", Params: []byte(`{"x":"}{\"\\","y":[{}]}`), Priority: -3, TimeLimit: 1500 * time.Millisecond, At: at, PushedAt: at},
 		{ID: "a<b", Type: "b", Params: []byte(`{}`), TimeLimit: NoTimeLimit, PushedAt: at},
 		{ID: "žaba", Type: "b", At: at},
+		{ID: "a", Type: "b", PushedAt: at, Undoes: "c"},
 	} {
 		b, err := Encode(&t)
 		require.NoError(f, err)
@@ -51,6 +52,7 @@ func TestDecodeOwnReadsWhatEncodeWrites(t *testing.T) {
 		{ID: NewID(), Type: "b", Priority: -10, TimeLimit: 90 * time.Second, At: at, PushedAt: at},
 		{ID: NewID(), Type: "b", TimeLimit: NoTimeLimit},
 		{ID: NewID(), Type: "b", TimeLimit: 1500 * time.Millisecond},
+		{ID: NewID(), Type: "b", PushedAt: at, Undoes: "another"},
 	} {
 		b, err := Encode(&want)
 		require.NoError(t, err)

@@ -57,6 +57,43 @@ type Run struct {
 	Exit *Exit `json:"exit,omitempty"`
 	// Note says why a pending task waits, for example that no plugin serves its type.
 	Note string `json:"note,omitempty"`
+	// Progress is what the task last told of how far it is; nil if it has told nothing.
+	Progress *Progress `json:"progress,omitempty"`
+	// Result is the result value of the task, as JSON; nil where it set none.
+	Result json.RawMessage `json:"result,omitempty"`
+	// Undo is about the task that undoes this one, of a revertible task that failed for
+	// good; nil where there is none. Undoes is the other side of it: the id of the task
+	// that this one undoes.
+	Undo   *Undo `json:"undo,omitempty"`
+	Undoes ID    `json:"undoes,omitempty"`
+}
+
+// Progress is how far a task is.
+type Progress struct {
+	Fraction float64 `json:"fraction"`       // from 0 to 1
+	Text     string  `json:"text,omitempty"` // what it is at, for people
+}
+
+// UndoState says what became of the undoing of a failed task.
+type UndoState string
+
+// The states of an undo.
+const (
+	// UndoPending: the task that undoes it is still to be made and pushed. Whoever gets
+	// the failed task delivered again does so before it settles it.
+	UndoPending UndoState = "pending"
+	// UndoPushed: it is queued, or has run.
+	UndoPushed UndoState = "pushed"
+	// UndoFailed: it could not be made; Error says why.
+	UndoFailed UndoState = "failed"
+)
+
+// Undo is about the task that undoes a failed one.
+type Undo struct {
+	State UndoState `json:"state"`
+	ID    ID        `json:"id,omitempty"`    // the task that undoes it (pushed)
+	Type  string    `json:"type,omitempty"`  // its type
+	Error string    `json:"error,omitempty"` // why there is none (failed)
 }
 
 // Exit is the end of a plugin process as a record tells it.

@@ -87,6 +87,8 @@ type Task struct {
 	At time.Time
 	// PushedAt is when the producer pushed it.
 	PushedAt time.Time
+	// Undoes is the id of the task that this one undoes; empty of any other task.
+	Undoes ID
 }
 
 // Due is the time by which the task takes its place in a queue: At, or the time of the
@@ -117,6 +119,11 @@ func (t *Task) Validate() error {
 		}
 		if p := bytes.TrimLeft(t.Params, " \t\r\n"); p[0] != '{' {
 			return fmt.Errorf("parameters of task %s are not a JSON object", t.ID)
+		}
+	}
+	if t.Undoes != "" {
+		if err := t.Undoes.Validate(); err != nil {
+			return fmt.Errorf("task %s undoes another: %w", t.ID, err)
 		}
 	}
 	if t.TimeLimit < 0 && t.TimeLimit != NoTimeLimit {
