@@ -120,11 +120,21 @@ func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
 
 // record makes the record of a run.
 func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
-	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed,
+	rec := RecordOf(o, d.o.Host)
+	rec.Run.Delivery, rec.Run.Crashes = dv.order(), dv.crashes
+	return rec
+}
+
+// RecordOf makes the record of a run on the named host, of an outcome that is Ended or
+// Died. What only a broker's delivery knows is left at zero, and so are the ends of the
+// attempt and of the wait for the next.
+func RecordOf(o *pool.Outcome, host string) task.Record {
+	t := o.Job.Task
+	rec := task.Record{ID: t.ID, Type: t.Type, Status: task.Completed,
 		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Process: o.PID, Plugin: o.Plugin}}
+		Run: task.Run{Attempt: o.Job.Attempt, Host: host, Process: o.PID, Plugin: o.Plugin}}
 	if o.Kind == pool.Ended {
-		d.recordResult(&rec, o)
+		recordResult(&rec, o)
 		return rec
 	}
 	rec.RetC = task.Error
@@ -144,7 +154,7 @@ func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
 }
 
 // recordResult takes in what the plugin says, as far as it can be believed.
-func (d *Dispatcher) recordResult(rec *task.Record, o *pool.Outcome) {
+func recordResult(rec *task.Record, o *pool.Outcome) {
 	r := o.Result
 	rec.RetC = task.ReturnCode(r.GetReturnCode())
 	if !rec.RetC.Valid() {
