@@ -664,7 +664,7 @@ func TestHostileResults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			o := &pool.Outcome{Kind: pool.Ended, Result: tt.result, Started: time.Unix(1000, 0), Duration: time.Second}
+			o := &pool.Outcome{Job: &pool.Job{}, Kind: pool.Ended, Result: tt.result, Started: time.Unix(1000, 0), Duration: time.Second}
 			tt.check(t, d.record(o, &delivery{}))
 		})
 	}
