@@ -175,14 +175,16 @@ func (h *Host) follow() {
 }
 
 // plugins returns what the pool is to start processes of.
-func (h *Host) plugins() (all []pool.Plugin) {
-	snapshot := h.catalog.Current()
+func (h *Host) plugins() []pool.Plugin { return poolPlugins(h.cfg, h.catalog.Current()) }
+
+// poolPlugins returns what a pool is to start processes of.
+func poolPlugins(cfg *config.Config, snapshot *catalog.Snapshot) (all []pool.Plugin) {
 	for _, p := range snapshot.Plugins {
 		if !p.Serving() {
 			continue
 		}
-		c := h.pluginConfig(p.Name)
-		spec := h.spec(p.Name)
+		c := pluginConfig(cfg, p.Name)
+		spec := processSpec(cfg, p.Name)
 		spec.Path = p.Staged
 		q := pool.Plugin{Name: p.Name, Generation: p.Generation, Spec: spec,
 			Fresh: c.Isolation == config.IsolationFresh, MaxTasks: c.MaxTasks, MaxAge: c.MaxAge,
@@ -197,13 +199,16 @@ func (h *Host) plugins() (all []pool.Plugin) {
 	return all
 }
 
-func (h *Host) pluginConfig(file string) config.Plugin {
-	return h.cfg.Plugin(strings.TrimSuffix(file, filepath.Ext(file)))
+// pluginConfig returns the settings of the plugin in the file of that name.
+func pluginConfig(cfg *config.Config, file string) config.Plugin {
+	return cfg.Plugin(strings.TrimSuffix(file, filepath.Ext(file)))
 }
 
-// spec says how a plugin's processes are started, but for the binary.
-func (h *Host) spec(file string) process.Spec {
-	c := h.pluginConfig(file)
+func (h *Host) spec(file string) process.Spec { return processSpec(h.cfg, file) }
+
+// processSpec says how a plugin's processes are started, but for the binary.
+func processSpec(cfg *config.Config, file string) process.Spec {
+	c := pluginConfig(cfg, file)
 	s := process.Spec{Plugin: file, Args: c.Arguments, StartTimeout: c.StartTimeout, TLS: c.TLS == config.TLSAuto}
 	if s.StartTimeout == 0 {
 		s.StartTimeout = noStartTimeout
@@ -222,7 +227,7 @@ func (h *Host) spec(file string) process.Spec {
 // timeLimit returns the limit of a type's tasks that bring none.
 func (h *Host) timeLimit(taskType string) time.Duration {
 	if p, ok := h.catalog.Current().ForType(taskType); ok {
-		return h.pluginConfig(p.Name).TaskExecutionTime
+		return pluginConfig(h.cfg, p.Name).TaskExecutionTime
 	}
 	return h.cfg.Host.TaskExecutionTime
 }
