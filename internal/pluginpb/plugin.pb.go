@@ -510,6 +510,7 @@ type Event struct {
 	//	*Event_Push
 	//	*Event_Dump
 	//	*Event_Recalled
+	//	*Event_Report
 	Kind          isEvent_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -615,6 +616,15 @@ func (x *Event) GetRecalled() *Recalled {
 	return nil
 }
 
+func (x *Event) GetReport() *Report {
+	if x != nil {
+		if x, ok := x.Kind.(*Event_Report); ok {
+			return x.Report
+		}
+	}
+	return nil
+}
+
 type isEvent_Kind interface {
 	isEvent_Kind()
 }
@@ -647,6 +657,10 @@ type Event_Recalled struct {
 	Recalled *Recalled `protobuf:"bytes,7,opt,name=recalled,proto3,oneof"`
 }
 
+type Event_Report struct {
+	Report *Report `protobuf:"bytes,8,opt,name=report,proto3,oneof"`
+}
+
 func (*Event_Result) isEvent_Kind() {}
 
 func (*Event_Log) isEvent_Kind() {}
@@ -660,6 +674,8 @@ func (*Event_Push) isEvent_Kind() {}
 func (*Event_Dump) isEvent_Kind() {}
 
 func (*Event_Recalled) isEvent_Kind() {}
+
+func (*Event_Report) isEvent_Kind() {}
 
 type Result struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1290,6 +1306,597 @@ func (x *Recalled) GetIds() []string {
 	return nil
 }
 
+// Report is what a running task itself has to say to the error reporters, whatever becomes
+// of it. A host takes a bounded number a task and second.
+type Report struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // the task's
+	// Types that are valid to be assigned to What:
+	//
+	//	*Report_Error
+	//	*Report_Message
+	//	*Report_Data
+	What          isReport_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Report) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Report) GetWhat() isReport_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *Report) GetError() *Failure {
+	if x != nil {
+		if x, ok := x.What.(*Report_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+func (x *Report) GetMessage() string {
+	if x != nil {
+		if x, ok := x.What.(*Report_Message); ok {
+			return x.Message
+		}
+	}
+	return ""
+}
+
+func (x *Report) GetData() []byte {
+	if x != nil {
+		if x, ok := x.What.(*Report_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isReport_What interface {
+	isReport_What()
+}
+
+type Report_Error struct {
+	Error *Failure `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
+}
+
+type Report_Message struct {
+	Message string `protobuf:"bytes,3,opt,name=message,proto3,oneof"`
+}
+
+type Report_Data struct {
+	Data []byte `protobuf:"bytes,4,opt,name=data,proto3,oneof"` // a JSON object: key/values that go with all later reports of the task
+}
+
+func (*Report_Error) isReport_What() {}
+
+func (*Report_Message) isReport_What() {}
+
+func (*Report_Data) isReport_What() {}
+
+type ReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Calls         []*ReportCall          `protobuf:"bytes,1,rep,name=calls,proto3" json:"calls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ReportRequest) GetCalls() []*ReportCall {
+	if x != nil {
+		return x.Calls
+	}
+	return nil
+}
+
+type ReportCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Call:
+	//
+	//	*ReportCall_Exception
+	//	*ReportCall_Message
+	//	*ReportCall_Data
+	Call          isReportCall_Call `protobuf_oneof:"call"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportCall) Reset() {
+	*x = ReportCall{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportCall) ProtoMessage() {}
+
+func (x *ReportCall) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportCall.ProtoReflect.Descriptor instead.
+func (*ReportCall) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ReportCall) GetCall() isReportCall_Call {
+	if x != nil {
+		return x.Call
+	}
+	return nil
+}
+
+func (x *ReportCall) GetException() *ErrorReport {
+	if x != nil {
+		if x, ok := x.Call.(*ReportCall_Exception); ok {
+			return x.Exception
+		}
+	}
+	return nil
+}
+
+func (x *ReportCall) GetMessage() *ErrorReport {
+	if x != nil {
+		if x, ok := x.Call.(*ReportCall_Message); ok {
+			return x.Message
+		}
+	}
+	return nil
+}
+
+func (x *ReportCall) GetData() []byte {
+	if x != nil {
+		if x, ok := x.Call.(*ReportCall_Data); ok {
+			return x.Data
+		}
+	}
+	return nil
+}
+
+type isReportCall_Call interface {
+	isReportCall_Call()
+}
+
+type ReportCall_Exception struct {
+	Exception *ErrorReport `protobuf:"bytes,1,opt,name=exception,proto3,oneof"`
+}
+
+type ReportCall_Message struct {
+	Message *ErrorReport `protobuf:"bytes,2,opt,name=message,proto3,oneof"`
+}
+
+type ReportCall_Data struct {
+	// A JSON object of key/values, which stay with the reporter until it clears them. The
+	// host sends those of a report right before it.
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3,oneof"`
+}
+
+func (*ReportCall_Exception) isReportCall_Call() {}
+
+func (*ReportCall_Message) isReportCall_Call() {}
+
+func (*ReportCall_Data) isReportCall_Call() {}
+
+// ErrorReport is one thing that went wrong.
+type ErrorReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // the report's own; a report that is sent again has the same
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"` // a failure's kind, or "timeout", "crash", "dead letter", "plugin", "report", ...
+	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	Stack         string                 `protobuf:"bytes,5,opt,name=stack,proto3" json:"stack,omitempty"`                 // empty: none
+	TaskId        string                 `protobuf:"bytes,6,opt,name=task_id,json=taskId,proto3" json:"task_id,omitempty"` // empty: it belongs to no task, like all of the task's below
+	TaskType      string                 `protobuf:"bytes,7,opt,name=task_type,json=taskType,proto3" json:"task_type,omitempty"`
+	Attempt       int32                  `protobuf:"varint,8,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Params        []byte                 `protobuf:"bytes,9,opt,name=params,proto3" json:"params,omitempty"` // the task's, a JSON object, secrets taken out by their keys
+	Data          []byte                 `protobuf:"bytes,10,opt,name=data,proto3" json:"data,omitempty"`    // key/values that came with it, a JSON object
+	Host          string                 `protobuf:"bytes,11,opt,name=host,proto3" json:"host,omitempty"`
+	Plugin        string                 `protobuf:"bytes,12,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	Pid           int32                  `protobuf:"varint,13,opt,name=pid,proto3" json:"pid,omitempty"`                        // of the plugin's process
+	Exit          *ProcessExit           `protobuf:"bytes,14,opt,name=exit,proto3" json:"exit,omitempty"`                       // set where the task ended with its process
+	Final         bool                   `protobuf:"varint,15,opt,name=final,proto3" json:"final,omitempty"`                    // the task is not tried again
+	RetryAt       int64                  `protobuf:"varint,16,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"` // 0: it is not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ErrorReport) Reset() {
+	*x = ErrorReport{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ErrorReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ErrorReport) ProtoMessage() {}
+
+func (x *ErrorReport) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ErrorReport.ProtoReflect.Descriptor instead.
+func (*ErrorReport) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ErrorReport) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *ErrorReport) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetStack() string {
+	if x != nil {
+		return x.Stack
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetTaskId() string {
+	if x != nil {
+		return x.TaskId
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetTaskType() string {
+	if x != nil {
+		return x.TaskType
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
+func (x *ErrorReport) GetParams() []byte {
+	if x != nil {
+		return x.Params
+	}
+	return nil
+}
+
+func (x *ErrorReport) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *ErrorReport) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *ErrorReport) GetPid() int32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *ErrorReport) GetExit() *ProcessExit {
+	if x != nil {
+		return x.Exit
+	}
+	return nil
+}
+
+func (x *ErrorReport) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+func (x *ErrorReport) GetRetryAt() int64 {
+	if x != nil {
+		return x.RetryAt
+	}
+	return 0
+}
+
+// ProcessExit is how a process ended.
+type ProcessExit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"` // "timeout", "memory", "signal", "exit code", ...
+	Code          int32                  `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Signal        string                 `protobuf:"bytes,3,opt,name=signal,proto3" json:"signal,omitempty"`                            // for example "SIGSEGV"; empty where it exited
+	PeakMemory    int64                  `protobuf:"varint,4,opt,name=peak_memory,json=peakMemory,proto3" json:"peak_memory,omitempty"` // bytes
+	Output        []string               `protobuf:"bytes,5,rep,name=output,proto3" json:"output,omitempty"`                            // its last lines, oldest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProcessExit) Reset() {
+	*x = ProcessExit{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProcessExit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProcessExit) ProtoMessage() {}
+
+func (x *ProcessExit) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProcessExit.ProtoReflect.Descriptor instead.
+func (*ProcessExit) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProcessExit) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ProcessExit) GetCode() int32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ProcessExit) GetSignal() string {
+	if x != nil {
+		return x.Signal
+	}
+	return ""
+}
+
+func (x *ProcessExit) GetPeakMemory() int64 {
+	if x != nil {
+		return x.PeakMemory
+	}
+	return 0
+}
+
+func (x *ProcessExit) GetOutput() []string {
+	if x != nil {
+		return x.Output
+	}
+	return nil
+}
+
+type ReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Failures      []*CallFailure         `protobuf:"bytes,1,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReportResponse) GetFailures() []*CallFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// CallFailure says which call failed, from 0, and why.
+type CallFailure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         int32                  `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallFailure) Reset() {
+	*x = CallFailure{}
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallFailure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallFailure) ProtoMessage() {}
+
+func (x *CallFailure) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_sdk_proto_plugin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallFailure.ProtoReflect.Descriptor instead.
+func (*CallFailure) Descriptor() ([]byte, []int) {
+	return file_plugin_sdk_proto_plugin_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *CallFailure) GetIndex() int32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *CallFailure) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_plugin_sdk_proto_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
@@ -1333,7 +1940,7 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
 	"\x04dump\x18\x03 \x01(\bR\x04dump\"@\n" +
 	"\rPluginMessage\x12/\n" +
-	"\x06events\x18\x01 \x03(\v2\x17.leptir.plugin.v1.EventR\x06events\"\xef\x02\n" +
+	"\x06events\x18\x01 \x03(\v2\x17.leptir.plugin.v1.EventR\x06events\"\xa3\x03\n" +
 	"\x05Event\x122\n" +
 	"\x06result\x18\x01 \x01(\v2\x18.leptir.plugin.v1.ResultH\x00R\x06result\x12)\n" +
 	"\x03log\x18\x02 \x01(\v2\x15.leptir.plugin.v1.LogH\x00R\x03log\x12/\n" +
@@ -1341,7 +1948,8 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\bprogress\x18\x04 \x01(\v2\x1a.leptir.plugin.v1.ProgressH\x00R\bprogress\x12,\n" +
 	"\x04push\x18\x05 \x01(\v2\x16.leptir.plugin.v1.PushH\x00R\x04push\x12,\n" +
 	"\x04dump\x18\x06 \x01(\v2\x16.leptir.plugin.v1.DumpH\x00R\x04dump\x128\n" +
-	"\brecalled\x18\a \x01(\v2\x1a.leptir.plugin.v1.RecalledH\x00R\brecalledB\x06\n" +
+	"\brecalled\x18\a \x01(\v2\x1a.leptir.plugin.v1.RecalledH\x00R\brecalled\x122\n" +
+	"\x06report\x18\b \x01(\v2\x18.leptir.plugin.v1.ReportH\x00R\x06reportB\x06\n" +
 	"\x04kind\"\xdd\x02\n" +
 	"\x06Result\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
@@ -1392,11 +2000,57 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\fR\x04text\"\x1c\n" +
 	"\bRecalled\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids2\xaa\x01\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x85\x01\n" +
+	"\x06Report\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x121\n" +
+	"\x05error\x18\x02 \x01(\v2\x19.leptir.plugin.v1.FailureH\x00R\x05error\x12\x1a\n" +
+	"\amessage\x18\x03 \x01(\tH\x00R\amessage\x12\x14\n" +
+	"\x04data\x18\x04 \x01(\fH\x00R\x04dataB\x06\n" +
+	"\x04what\"C\n" +
+	"\rReportRequest\x122\n" +
+	"\x05calls\x18\x01 \x03(\v2\x1c.leptir.plugin.v1.ReportCallR\x05calls\"\xa4\x01\n" +
+	"\n" +
+	"ReportCall\x12=\n" +
+	"\texception\x18\x01 \x01(\v2\x1d.leptir.plugin.v1.ErrorReportH\x00R\texception\x129\n" +
+	"\amessage\x18\x02 \x01(\v2\x1d.leptir.plugin.v1.ErrorReportH\x00R\amessage\x12\x14\n" +
+	"\x04data\x18\x03 \x01(\fH\x00R\x04dataB\x06\n" +
+	"\x04call\"\x93\x03\n" +
+	"\vErrorReport\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x14\n" +
+	"\x05stack\x18\x05 \x01(\tR\x05stack\x12\x17\n" +
+	"\atask_id\x18\x06 \x01(\tR\x06taskId\x12\x1b\n" +
+	"\ttask_type\x18\a \x01(\tR\btaskType\x12\x18\n" +
+	"\aattempt\x18\b \x01(\x05R\aattempt\x12\x16\n" +
+	"\x06params\x18\t \x01(\fR\x06params\x12\x12\n" +
+	"\x04data\x18\n" +
+	" \x01(\fR\x04data\x12\x12\n" +
+	"\x04host\x18\v \x01(\tR\x04host\x12\x16\n" +
+	"\x06plugin\x18\f \x01(\tR\x06plugin\x12\x10\n" +
+	"\x03pid\x18\r \x01(\x05R\x03pid\x121\n" +
+	"\x04exit\x18\x0e \x01(\v2\x1d.leptir.plugin.v1.ProcessExitR\x04exit\x12\x14\n" +
+	"\x05final\x18\x0f \x01(\bR\x05final\x12\x19\n" +
+	"\bretry_at\x18\x10 \x01(\x03R\aretryAt\"\x8a\x01\n" +
+	"\vProcessExit\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\x05R\x04code\x12\x16\n" +
+	"\x06signal\x18\x03 \x01(\tR\x06signal\x12\x1f\n" +
+	"\vpeak_memory\x18\x04 \x01(\x03R\n" +
+	"peakMemory\x12\x16\n" +
+	"\x06output\x18\x05 \x03(\tR\x06output\"K\n" +
+	"\x0eReportResponse\x129\n" +
+	"\bfailures\x18\x01 \x03(\v2\x1d.leptir.plugin.v1.CallFailureR\bfailures\"9\n" +
+	"\vCallFailure\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x05R\x05index\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error2\xaa\x01\n" +
 	"\n" +
 	"TaskPlugin\x12Q\n" +
 	"\bDescribe\x12!.leptir.plugin.v1.DescribeRequest\x1a\".leptir.plugin.v1.DescribeResponse\x12I\n" +
-	"\x03Run\x12\x1d.leptir.plugin.v1.HostMessage\x1a\x1f.leptir.plugin.v1.PluginMessage(\x010\x01B/Z-github.com/backplane/leptir/internal/pluginpbb\x06proto3"
+	"\x03Run\x12\x1d.leptir.plugin.v1.HostMessage\x1a\x1f.leptir.plugin.v1.PluginMessage(\x010\x012\\\n" +
+	"\rErrorReporter\x12K\n" +
+	"\x06Report\x12\x1f.leptir.plugin.v1.ReportRequest\x1a .leptir.plugin.v1.ReportResponseB/Z-github.com/backplane/leptir/internal/pluginpbb\x06proto3"
 
 var (
 	file_plugin_sdk_proto_plugin_proto_rawDescOnce sync.Once
@@ -1410,7 +2064,7 @@ func file_plugin_sdk_proto_plugin_proto_rawDescGZIP() []byte {
 	return file_plugin_sdk_proto_plugin_proto_rawDescData
 }
 
-var file_plugin_sdk_proto_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_plugin_sdk_proto_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_plugin_sdk_proto_plugin_proto_goTypes = []any{
 	(*DescribeRequest)(nil),  // 0: leptir.plugin.v1.DescribeRequest
 	(*DescribeResponse)(nil), // 1: leptir.plugin.v1.DescribeResponse
@@ -1429,6 +2083,13 @@ var file_plugin_sdk_proto_plugin_proto_goTypes = []any{
 	(*PushReply)(nil),        // 14: leptir.plugin.v1.PushReply
 	(*Dump)(nil),             // 15: leptir.plugin.v1.Dump
 	(*Recalled)(nil),         // 16: leptir.plugin.v1.Recalled
+	(*Report)(nil),           // 17: leptir.plugin.v1.Report
+	(*ReportRequest)(nil),    // 18: leptir.plugin.v1.ReportRequest
+	(*ReportCall)(nil),       // 19: leptir.plugin.v1.ReportCall
+	(*ErrorReport)(nil),      // 20: leptir.plugin.v1.ErrorReport
+	(*ProcessExit)(nil),      // 21: leptir.plugin.v1.ProcessExit
+	(*ReportResponse)(nil),   // 22: leptir.plugin.v1.ReportResponse
+	(*CallFailure)(nil),      // 23: leptir.plugin.v1.CallFailure
 }
 var file_plugin_sdk_proto_plugin_proto_depIdxs = []int32{
 	2,  // 0: leptir.plugin.v1.DescribeResponse.tasks:type_name -> leptir.plugin.v1.TaskType
@@ -1443,19 +2104,28 @@ var file_plugin_sdk_proto_plugin_proto_depIdxs = []int32{
 	13, // 9: leptir.plugin.v1.Event.push:type_name -> leptir.plugin.v1.Push
 	15, // 10: leptir.plugin.v1.Event.dump:type_name -> leptir.plugin.v1.Dump
 	16, // 11: leptir.plugin.v1.Event.recalled:type_name -> leptir.plugin.v1.Recalled
-	9,  // 12: leptir.plugin.v1.Result.failure:type_name -> leptir.plugin.v1.Failure
-	9,  // 13: leptir.plugin.v1.Result.also:type_name -> leptir.plugin.v1.Failure
-	4,  // 14: leptir.plugin.v1.Result.undo:type_name -> leptir.plugin.v1.Task
-	4,  // 15: leptir.plugin.v1.Push.task:type_name -> leptir.plugin.v1.Task
-	0,  // 16: leptir.plugin.v1.TaskPlugin.Describe:input_type -> leptir.plugin.v1.DescribeRequest
-	3,  // 17: leptir.plugin.v1.TaskPlugin.Run:input_type -> leptir.plugin.v1.HostMessage
-	1,  // 18: leptir.plugin.v1.TaskPlugin.Describe:output_type -> leptir.plugin.v1.DescribeResponse
-	6,  // 19: leptir.plugin.v1.TaskPlugin.Run:output_type -> leptir.plugin.v1.PluginMessage
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 12: leptir.plugin.v1.Event.report:type_name -> leptir.plugin.v1.Report
+	9,  // 13: leptir.plugin.v1.Result.failure:type_name -> leptir.plugin.v1.Failure
+	9,  // 14: leptir.plugin.v1.Result.also:type_name -> leptir.plugin.v1.Failure
+	4,  // 15: leptir.plugin.v1.Result.undo:type_name -> leptir.plugin.v1.Task
+	4,  // 16: leptir.plugin.v1.Push.task:type_name -> leptir.plugin.v1.Task
+	9,  // 17: leptir.plugin.v1.Report.error:type_name -> leptir.plugin.v1.Failure
+	19, // 18: leptir.plugin.v1.ReportRequest.calls:type_name -> leptir.plugin.v1.ReportCall
+	20, // 19: leptir.plugin.v1.ReportCall.exception:type_name -> leptir.plugin.v1.ErrorReport
+	20, // 20: leptir.plugin.v1.ReportCall.message:type_name -> leptir.plugin.v1.ErrorReport
+	21, // 21: leptir.plugin.v1.ErrorReport.exit:type_name -> leptir.plugin.v1.ProcessExit
+	23, // 22: leptir.plugin.v1.ReportResponse.failures:type_name -> leptir.plugin.v1.CallFailure
+	0,  // 23: leptir.plugin.v1.TaskPlugin.Describe:input_type -> leptir.plugin.v1.DescribeRequest
+	3,  // 24: leptir.plugin.v1.TaskPlugin.Run:input_type -> leptir.plugin.v1.HostMessage
+	18, // 25: leptir.plugin.v1.ErrorReporter.Report:input_type -> leptir.plugin.v1.ReportRequest
+	1,  // 26: leptir.plugin.v1.TaskPlugin.Describe:output_type -> leptir.plugin.v1.DescribeResponse
+	6,  // 27: leptir.plugin.v1.TaskPlugin.Run:output_type -> leptir.plugin.v1.PluginMessage
+	22, // 28: leptir.plugin.v1.ErrorReporter.Report:output_type -> leptir.plugin.v1.ReportResponse
+	26, // [26:29] is the sub-list for method output_type
+	23, // [23:26] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_plugin_sdk_proto_plugin_proto_init() }
@@ -1471,6 +2141,17 @@ func file_plugin_sdk_proto_plugin_proto_init() {
 		(*Event_Push)(nil),
 		(*Event_Dump)(nil),
 		(*Event_Recalled)(nil),
+		(*Event_Report)(nil),
+	}
+	file_plugin_sdk_proto_plugin_proto_msgTypes[17].OneofWrappers = []any{
+		(*Report_Error)(nil),
+		(*Report_Message)(nil),
+		(*Report_Data)(nil),
+	}
+	file_plugin_sdk_proto_plugin_proto_msgTypes[19].OneofWrappers = []any{
+		(*ReportCall_Exception)(nil),
+		(*ReportCall_Message)(nil),
+		(*ReportCall_Data)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1478,9 +2159,9 @@ func file_plugin_sdk_proto_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_sdk_proto_plugin_proto_rawDesc), len(file_plugin_sdk_proto_plugin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   24,
 			NumExtensions: 0,
-			NumServices:   1,
+			NumServices:   2,
 		},
 		GoTypes:           file_plugin_sdk_proto_plugin_proto_goTypes,
 		DependencyIndexes: file_plugin_sdk_proto_plugin_proto_depIdxs,

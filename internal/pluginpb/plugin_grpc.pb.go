@@ -167,3 +167,117 @@ var TaskPlugin_ServiceDesc = grpc.ServiceDesc{
 	},
 	Metadata: "plugin-sdk/proto/plugin.proto",
 }
+
+const (
+	ErrorReporter_Report_FullMethodName = "/leptir.plugin.v1.ErrorReporter/Report"
+)
+
+// ErrorReporterClient is the client API for ErrorReporter service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// ErrorReporter is served by a plugin that says error_reporter in its description: it gets
+// what goes wrong on the host, of the tasks of all plugins. It runs in a process of its own,
+// in which Run is not opened. The end of its stdin means: end.
+type ErrorReporterClient interface {
+	// Report makes calls of the reporter, one after the other in the given order, and
+	// answers which of them have failed. A host waits for the answer before it sends more.
+	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
+}
+
+type errorReporterClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewErrorReporterClient(cc grpc.ClientConnInterface) ErrorReporterClient {
+	return &errorReporterClient{cc}
+}
+
+func (c *errorReporterClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportResponse)
+	err := c.cc.Invoke(ctx, ErrorReporter_Report_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ErrorReporterServer is the server API for ErrorReporter service.
+// All implementations must embed UnimplementedErrorReporterServer
+// for forward compatibility.
+//
+// ErrorReporter is served by a plugin that says error_reporter in its description: it gets
+// what goes wrong on the host, of the tasks of all plugins. It runs in a process of its own,
+// in which Run is not opened. The end of its stdin means: end.
+type ErrorReporterServer interface {
+	// Report makes calls of the reporter, one after the other in the given order, and
+	// answers which of them have failed. A host waits for the answer before it sends more.
+	Report(context.Context, *ReportRequest) (*ReportResponse, error)
+	mustEmbedUnimplementedErrorReporterServer()
+}
+
+// UnimplementedErrorReporterServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedErrorReporterServer struct{}
+
+func (UnimplementedErrorReporterServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
+}
+func (UnimplementedErrorReporterServer) mustEmbedUnimplementedErrorReporterServer() {}
+func (UnimplementedErrorReporterServer) testEmbeddedByValue()                       {}
+
+// UnsafeErrorReporterServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to ErrorReporterServer will
+// result in compilation errors.
+type UnsafeErrorReporterServer interface {
+	mustEmbedUnimplementedErrorReporterServer()
+}
+
+func RegisterErrorReporterServer(s grpc.ServiceRegistrar, srv ErrorReporterServer) {
+	// If the following call panics, it indicates UnimplementedErrorReporterServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&ErrorReporter_ServiceDesc, srv)
+}
+
+func _ErrorReporter_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ErrorReporterServer).Report(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ErrorReporter_Report_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ErrorReporterServer).Report(ctx, req.(*ReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// ErrorReporter_ServiceDesc is the grpc.ServiceDesc for ErrorReporter service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var ErrorReporter_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "leptir.plugin.v1.ErrorReporter",
+	HandlerType: (*ErrorReporterServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Report",
+			Handler:    _ErrorReporter_Report_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "plugin-sdk/proto/plugin.proto",
+}
