@@ -138,6 +138,24 @@ func (l *Launcher) Live() int {
 	return len(l.live)
 }
 
+// PIDs returns the ids of the processes that have been started and not been reaped, in no
+// order.
+func (l *Launcher) PIDs() []int {
+	l.mu.Lock()
+	live := make([]*Process, 0, len(l.live))
+	for p := range l.live {
+		live = append(live, p)
+	}
+	l.mu.Unlock()
+	pids := make([]int, 0, len(live))
+	for _, p := range live {
+		if pid := p.PID(); pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // Process is one plugin process whose stream is open. Its methods are safe for concurrent
 // use, but for Send and Recv: one goroutine at a time each.
 type Process struct {
