@@ -79,6 +79,9 @@ type Delivery struct {
 	Repeated bool
 	// Until is when the lease ends if it is not extended, by the local clock.
 	Until time.Time
+	// Cancel is set if somebody has cancelled the task while it was leased before: it is
+	// not to run, only to be recorded as cancelled and settled.
+	Cancel *Cancellation
 	// Raw holds the message as it lay in the queue, and Unreadable why it could not be
 	// decoded; both are nil for a readable one. An unreadable message is for the dead
 	// letters.
@@ -138,6 +141,9 @@ type Stats struct {
 	// Parked is how many of the scheduled ones were given back with a reason, for
 	// example because no plugin serves their type.
 	Parked int64 `json:"parked"`
+	// Paused says that nothing is handed out until somebody resumes the queue; Ready
+	// tasks wait for that.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // Waiter is a Broker that tells of new work by itself, so that an idle host need not
@@ -170,9 +176,11 @@ type Item struct {
 	Due     time.Time // when it is or was due
 	Until   time.Time // when its lease ends, of a leased one
 	Attempt int       // attempts counted so far
-	Lost    int       // leases that ended by themselves
-	Note    string    // why it is parked
-	History []Event   // what befell it, oldest first; the newest 32
+	// Sequence is how often it has been leased, as far as the broker shows.
+	Sequence int
+	Lost     int     // leases that ended by themselves
+	Note     string  // why it is parked
+	History  []Event // what befell it, oldest first; the newest 32
 }
 
 // Event is one entry of an Item's history.
@@ -197,4 +205,57 @@ type Inspector interface {
 	// Delete removes tasks that are not leased. It returns the ids that were not there
 	// or are leased.
 	Delete(ctx context.Context, ids []task.ID) (missing []task.ID, err error)
+}
+
+// Cancellation is somebody's wish that a task does not run, or runs no longer.
+type Cancellation struct {
+	// At is when it was wished, by the wisher's clock.
+	At time.Time `json:"at"`
+	// Grace is how long a running task may take to end by itself before its process is
+	// killed, in nanoseconds; 0 kills it at once.
+	Grace time.Duration `json:"grace"`
+	// Reason says why, for the task's record.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Canceller is a Broker out of which a task can be taken whatever it is doing.
+type Canceller interface {
+	// Cancel removes a task that is ready or scheduled, for good. One that is leased gets
+	// a mark, in place of an older one, which stays until the task is done or dead: its
+	// holder learns of it by Cancelled, and who leases it next, should the lease end
+	// before, by Delivery.Cancel. A dead letter is left alone. The returned Item tells what
+	// the task was: its State says which of the three it is. ErrNotFound is returned where
+	// there is no such task.
+	Cancel(ctx context.Context, id task.ID, c Cancellation) (Item, error)
+	// Cancelled returns the marks on those of the leased tasks that have one. Where there
+	// are none it costs one small look at the queue, however many leases are asked about.
+	Cancelled(ctx context.Context, ds []Delivery) (map[task.ID]Cancellation, error)
+}
+
+// Pauser is a Broker that can be told to hand nothing out. Pushing goes on meanwhile, as do
+// the leases that there are, and everything else.
+type Pauser interface {
+	// Pause makes Lease, of every handle within seconds, return nothing until Resume; Wait
+	// waits for that. It is kept with the queue and outlives every program.
+	Pause(ctx context.Context) error
+	// Resume ends a pause; without one it does nothing.
+	Resume(ctx context.Context) error
+	// Paused returns since when the queue is paused, the zero time if it is not. This
+	// handle's Lease knows what it has returned.
+	Paused(ctx context.Context) (since time.Time, err error)
+}
+
+// Purger is a Broker that can clear old dead letters away by itself.
+type Purger interface {
+	// Purge deletes dead letters that were buried before a time, by the broker's clock,
+	// oldest first and at most limit of them. It returns how many; fewer than limit says
+	// that no such ones are left.
+	Purge(ctx context.Context, before time.Time, limit int) (int, error)
+}
+
+// Clocked is a Broker with a clock of its own, by which tasks come due and leases end.
+type Clocked interface {
+	// Skew returns how far the broker's clock is ahead of this machine's, as far as is
+	// known; differences that are too small to be told from slow answers are 0.
+	Skew() time.Duration
 }

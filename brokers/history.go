@@ -11,9 +11,15 @@ const (
 
 // AddEvent returns the history with the event at its end, within the limits above.
 func AddEvent(history []Event, e Event) []Event {
-	if len(e.Reason) > MaxReasonBytes {
-		e.Reason = strings.ToValidUTF8(e.Reason[:MaxReasonBytes-len("…")], "") + "…"
-	}
+	e.Reason = clipReason(e.Reason)
 	history = append(history, e)
 	return history[max(0, len(history)-MaxHistory):]
+}
+
+// clipReason cuts a reason to MaxReasonBytes.
+func clipReason(s string) string {
+	if len(s) > MaxReasonBytes {
+		return strings.ToValidUTF8(s[:MaxReasonBytes-len("…")], "") + "…"
+	}
+	return s
 }

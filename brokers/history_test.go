@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +45,34 @@ func TestVerdictString(t *testing.T) {
 	} {
 		require.Equal(t, want, v.String())
 	}
+}
+
+func TestCancellationText(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
+	for _, c := range []struct {
+		in   brokers.Cancellation
+		want brokers.Cancellation
+	}{
+		{brokers.Cancellation{At: at, Grace: time.Second, Reason: "no"}, brokers.Cancellation{At: at, Grace: time.Second, Reason: "no"}},
+		{brokers.Cancellation{Grace: -time.Second}, brokers.Cancellation{}},
+		{brokers.Cancellation{Grace: 1 << 62}, brokers.Cancellation{Grace: brokers.MaxGrace}},
+		{brokers.Cancellation{Reason: strings.Repeat("x", 5000)}, brokers.Cancellation{Reason: strings.Repeat("x", brokers.MaxReasonBytes-3) + "…"}},
+	} {
+		text, err := c.in.Encode()
+		require.NoError(t, err)
+		require.Equal(t, c.want, brokers.DecodeCancellation(text))
+	}
+	require.NotEmpty(t, brokers.DecodeCancellation("\xff{").Reason, "rubbish is a cancellation all the same")
+}
+
+func FuzzDecodeCancellation(f *testing.F) {
+	f.Add(`{"at":"2026-03-04T05:06:07Z","grace":1000,"reason":"no"}`)
+	f.Add(`{"grace":-1}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		c := brokers.DecodeCancellation(text)
+		require.GreaterOrEqual(t, c.Grace, time.Duration(0))
+		require.LessOrEqual(t, c.Grace, brokers.MaxGrace)
+		require.LessOrEqual(t, len(c.Reason), brokers.MaxReasonBytes)
+	})
 }

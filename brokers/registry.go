@@ -3,6 +3,7 @@ package brokers
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/backplane/leptir/internal/registry"
 )
@@ -30,6 +31,17 @@ type Env struct {
 	// Aliases are the task types of class names that producers of the original leptir
 	// write; brokers that such producers can reach decode with task.DecodeAny.
 	Aliases map[string]string
+	// Now is this machine's clock; nil is time.Now. Tests set it wrong, to see that a host
+	// with a wrong clock does no harm.
+	Now func() time.Time
+}
+
+// Clock returns Now, or time.Now where it is nil.
+func (e Env) Clock() func() time.Time {
+	if e.Now == nil {
+		return time.Now
+	}
+	return e.Now
 }
 
 // Kind is a sort of broker that a host can be configured with, Registry a set of them.

@@ -14,8 +14,8 @@
 //
 // Each case runs as a subtest named area/case ("lease/expires"), in parallel with the
 // others, on a queue of its own; where the suite must sleep, "go test -parallel 32" makes it
-// quick. Cases for brokers.Waiter and brokers.Inspector are skipped
-// where the broker is none. Whatever else is skipped needs a reason (Harness.Skip).
+// quick. Cases for the optional abilities (brokers.Waiter and so on) are skipped where the
+// broker has them not. Whatever else is skipped needs a reason (Harness.Skip).
 package brokertest
 
 import (
@@ -74,6 +74,10 @@ type Queue struct {
 	// same server. The suite closes it.
 	Open func(tb testing.TB) brokers.Broker
 
+	// OpenAhead opens the queue as a host whose clock is ahead by so much (brokers.Env.Now).
+	// Optional; without it the cases of hosts with wrong clocks are skipped.
+	OpenAhead func(tb testing.TB, ahead time.Duration) brokers.Broker
+
 	// InjectRaw puts a message into the queue as it is, as a broken producer would.
 	// Optional; without it the cases for unreadable messages are skipped.
 	InjectRaw func(tb testing.TB, raw []byte)
@@ -103,7 +107,8 @@ func Run(t *testing.T, h Harness) {
 		{"push", pushCases}, {"lease", leaseCases}, {"extend", extendCases}, {"settle", settleCases},
 		{"schedule", scheduleCases}, {"order", orderCases}, {"unreadable", unreadableCases},
 		{"stats", statsCases}, {"inspect", inspectCases}, {"wait", waitCases}, {"close", closeCases},
-		{"cancel", cancelCases}, {"concurrency", concurrencyCases}, {"large", largeCases}, {"model", modelCases},
+		{"cancel", cancelCases}, {"cancellation", cancellationCases}, {"pause", pauseCases}, {"purge", purgeCases},
+		{"clock", clockCases}, {"concurrency", concurrencyCases}, {"large", largeCases}, {"model", modelCases},
 	}
 	for _, a := range areas {
 		t.Run(a.name, func(t *testing.T) {

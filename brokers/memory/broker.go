@@ -17,8 +17,8 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// Broker is one handle on a Queue. It implements brokers.Broker, brokers.Waiter and
-// brokers.Inspector, and is safe for concurrent use.
+// Broker is one handle on a Queue. It implements brokers.Broker and all its optional
+// abilities but brokers.Clocked, and is safe for concurrent use.
 type Broker struct {
 	q      *Queue
 	once   sync.Once
@@ -29,6 +29,9 @@ var (
 	_ brokers.Broker    = (*Broker)(nil)
 	_ brokers.Waiter    = (*Broker)(nil)
 	_ brokers.Inspector = (*Broker)(nil)
+	_ brokers.Canceller = (*Broker)(nil)
+	_ brokers.Pauser    = (*Broker)(nil)
+	_ brokers.Purger    = (*Broker)(nil)
 )
 
 // New returns a broker on a queue of its own.
@@ -74,7 +77,7 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	now := b.q.now()
 	b.q.tick(now)
 	n := min(max, len(b.q.ready.items))
-	if n < 1 {
+	if n < 1 || !b.q.paused.IsZero() {
 		return nil, nil
 	}
 	b.q.token++
@@ -145,6 +148,7 @@ func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
 		Leased:    int64(len(b.q.leased.items)),
 		Dead:      int64(len(b.q.dead.items)),
 		Parked:    int64(b.q.parked),
+		Paused:    !b.q.paused.IsZero(),
 	}, nil
 }
 
@@ -176,6 +180,9 @@ func (q *Queue) nextDue() (time.Duration, <-chan struct{}) {
 	now := q.now()
 	q.tick(now)
 	wait := time.Hour
+	if !q.paused.IsZero() {
+		return wait, q.changed
+	}
 	if len(q.ready.items) > 0 {
 		wait = 0
 	}

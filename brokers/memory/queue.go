@@ -30,6 +30,7 @@ type Queue struct {
 	parked    int  // scheduled ones that have a note
 	order     uint64
 	token     uint64
+	paused    time.Time     // since when; zero if it is not
 	changed   chan struct{} // closed, and replaced, when a task may have become due
 }
 
@@ -51,6 +52,7 @@ type entry struct {
 	lost     int
 	note     string
 	history  []brokers.Event
+	cancel   *brokers.Cancellation // wished for while it was leased
 
 	in    *pile
 	index int // in its pile
@@ -93,9 +95,12 @@ func (q *Queue) add(e *entry) {
 	if _, there := q.entries[e.task.ID]; there {
 		return
 	}
-	e.due = e.task.Due()
-	if e.due.IsZero() {
-		e.due = q.now()
+	e.due = e.task.At
+	if now := q.now(); e.due.IsZero() {
+		// A producer whose clock is fast does not delay what is to run at once.
+		if e.due = e.task.PushedAt; e.due.IsZero() || e.due.After(now) {
+			e.due = now
+		}
 	}
 	q.order++
 	e.order = q.order
@@ -164,6 +169,10 @@ func (q *Queue) lease(now time.Time, ttl time.Duration, token string) brokers.De
 		Lost: e.lost, Repeated: e.lost > 0, Until: e.until,
 	}
 	d.Task.Params = slices.Clone(e.task.Params)
+	if e.cancel != nil {
+		c := *e.cancel
+		d.Cancel = &c
+	}
 	if e.unreadable != nil {
 		d.Raw, d.Unreadable = slices.Clone(e.raw), e.unreadable
 	}
@@ -187,6 +196,7 @@ func (q *Queue) settle(e *entry, s brokers.Settlement, now time.Time) {
 		return
 	case brokers.Bury:
 		e.attempts++
+		e.cancel = nil
 		e.remember(now, e.attempts, "bury", s.Reason)
 		e.buried = now
 		q.put(&q.dead, e)
@@ -215,7 +225,7 @@ func (e *entry) remember(now time.Time, attempt int, what, reason string) {
 func (q *Queue) item(e *entry) (brokers.Item, error) {
 	it := brokers.Item{
 		ID: e.task.ID, Task: e.task, Raw: slices.Clone(e.raw), Due: e.due.UTC(),
-		Attempt: e.attempts, Lost: e.lost, Note: e.note, History: slices.Clone(e.history),
+		Attempt: e.attempts, Sequence: e.sequence, Lost: e.lost, Note: e.note, History: slices.Clone(e.history),
 	}
 	it.Task.Params = slices.Clone(e.task.Params)
 	if e.unreadable == nil {
