@@ -310,6 +310,9 @@ func (s *entries) snapshot(dir string, prev *Snapshot, now time.Time) *Snapshot 
 		if !printable(name) {
 			p.Name = strconv.Quote(name)
 		}
+		if e.file.refusal != "" || e.file.print == e.judged {
+			p.verdict = e.file.print
+		}
 		switch {
 		case e.served != nil:
 			s.fill(&p, e)

@@ -67,6 +67,9 @@ type Plugin struct {
 	Problem string
 	// Since is when Status, Problem and Generation have become what they are.
 	Since time.Time
+
+	// verdict is about the file of this fingerprint; zero while one is to be reached.
+	verdict fingerprint
 }
 
 // Serving reports whether tasks can run on the plugin.
