@@ -33,8 +33,8 @@ const (
 // is there for the next call.
 const maxAnswer = 64 << 20
 
-// Broker is a queue in an SQLite file. It implements brokers.Broker, brokers.Waiter and
-// brokers.Inspector, and is safe for concurrent use.
+// Broker is a queue in an SQLite file. It implements brokers.Broker and all its optional
+// abilities but brokers.Clocked, and is safe for concurrent use.
 type Broker struct {
 	name  string
 	db    *sqlitedb.DB
@@ -48,6 +48,9 @@ var (
 	_ brokers.Broker    = (*Broker)(nil)
 	_ brokers.Waiter    = (*Broker)(nil)
 	_ brokers.Inspector = (*Broker)(nil)
+	_ brokers.Canceller = (*Broker)(nil)
+	_ brokers.Pauser    = (*Broker)(nil)
+	_ brokers.Purger    = (*Broker)(nil)
 )
 
 // Close gives the file back; what is leased stays so until the leases end.
@@ -87,9 +90,12 @@ func (b *Broker) Push(ctx context.Context, tasks []task.Task) error {
 	}
 	err := b.db.Write(ctx, func(c *sqlitedb.Conn) error {
 		added, err := insert.Insert(c, len(tasks), func(args []any, i int) []any {
-			due := tasks[i].Due()
+			due := tasks[i].At
 			if due.IsZero() {
-				due = now
+				// What is to run at once is not delayed by a time of push to come.
+				if due = tasks[i].PushedAt; due.IsZero() || due.After(now) {
+					due = now
+				}
 			}
 			at := micros(due)
 			return append(args, string(tasks[i].ID), waiting, at, at, bodies[i])
@@ -123,6 +129,7 @@ type found struct {
 	lost     int
 	body     []byte
 	stray    bool // its last lease ended by itself
+	cancel   []byte
 }
 
 // Lease implements brokers.Broker.
@@ -153,11 +160,18 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 		if ds[i].Unreadable != nil {
 			ds[i].Raw = f.body
 		}
+		if len(f.cancel) > 0 {
+			c := brokers.DecodeCancellation(string(f.cancel))
+			ds[i].Cancel = &c
+		}
 	}
 	return ds, nil
 }
 
 func lease(c *sqlitedb.Conn, max, maxBytes int, now, until, token int64) ([]found, error) {
+	if since, err := pausedSince(c); err != nil || !since.IsZero() {
+		return nil, err
+	}
 	if _, err := sweep(c, now); err != nil {
 		return nil, err
 	}
@@ -166,12 +180,12 @@ func lease(c *sqlitedb.Conn, max, maxBytes int, now, until, token int64) ([]foun
 		list  strings.Builder
 		bytes int
 	)
-	err := c.Query(`SELECT n,id,attempts,sequence,lost,token,body FROM tasks INDEXED BY tasks_by_state
+	err := c.Query(`SELECT n,id,attempts,sequence,lost,token,body,cancel FROM tasks INDEXED BY tasks_by_state
 		WHERE state=0 AND at<=? ORDER BY at,n LIMIT ?`,
 		func(r sqlitedb.Row) (bool, error) {
 			f := found{
 				n: r.Int(0), id: r.Text(1), attempts: int(r.Int(2)), sequence: int(r.Int(3)),
-				lost: int(r.Int(4)), stray: !r.Null(5), body: r.Bytes(6),
+				lost: int(r.Int(4)), stray: !r.Null(5), body: r.Bytes(6), cancel: r.Bytes(7),
 			}
 			fs = append(fs, f)
 			sep := byte(',')

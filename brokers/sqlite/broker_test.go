@@ -30,8 +30,8 @@ func (c *clock) Advance(d time.Duration) { c.mu.Lock(); defer c.mu.Unlock(); c.n
 func open(tb testing.TB, path string, now func() time.Time) *Broker {
 	tb.Helper()
 	s := Defaults()
-	s.Path, s.now = settings.Path(path), now
-	b, err := s.Open(context.Background(), brokers.Env{Name: "test", Logger: slog.New(slog.DiscardHandler)})
+	s.Path = settings.Path(path)
+	b, err := s.Open(context.Background(), brokers.Env{Name: "test", Logger: slog.New(slog.DiscardHandler), Now: now})
 	require.NoError(tb, err)
 	return b.(*Broker)
 }

@@ -38,5 +38,5 @@ func Example() {
 	fmt.Printf("%+v\n", st)
 	// Output:
 	// t1 attempt 1
-	// {Ready:0 Scheduled:1 Leased:0 Dead:1 Parked:0}
+	// {Ready:0 Scheduled:1 Leased:0 Dead:1 Parked:0 Paused:false}
 }

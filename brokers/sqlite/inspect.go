@@ -12,14 +12,14 @@ import (
 )
 
 // columns are those of an Item, in the order in which readItem wants them.
-const columns = `n,id,state,at,due,token,attempts,lost,note,history,body`
+const columns = `n,id,state,at,due,token,attempts,lost,note,history,body,sequence`
 
 // readItem makes an Item of a row, and returns the row's number.
 func readItem(r sqlitedb.Row, now int64) (brokers.Item, int64) {
 	state, at := r.Int(2), r.Int(3)
 	it := brokers.Item{
 		ID: task.ID(r.Text(1)), Due: fromMicros(r.Int(4)), Attempt: int(r.Int(6)), Lost: int(r.Int(7)),
-		History: parseHistory(r.Bytes(9)), Raw: r.Bytes(10),
+		History: parseHistory(r.Bytes(9)), Raw: r.Bytes(10), Sequence: int(r.Int(11)),
 	}
 	it.Task, _ = decode(r.Text(1), it.Raw)
 	switch {

@@ -70,7 +70,11 @@ func count(c *sqlitedb.Conn, now int64) (s brokers.Stats, err error) {
 	}
 	s.Ready += ended + due
 	s.Scheduled += s.Parked
-	s.Dead, err = c.Int(`SELECT count(*) FROM tasks INDEXED BY tasks_by_state WHERE state=2`)
+	if s.Dead, err = c.Int(`SELECT count(*) FROM tasks INDEXED BY tasks_by_state WHERE state=2`); err != nil {
+		return s, err
+	}
+	since, err := pausedSince(c)
+	s.Paused = !since.IsZero()
 	return s, err
 }
 
@@ -81,6 +85,9 @@ func (b *Broker) Wait(ctx context.Context) error {
 	err := b.db.Wait(ctx, func(ctx context.Context) (due time.Duration, err error) {
 		err = b.db.Read(ctx, func(c *sqlitedb.Conn) error {
 			due = time.Hour
+			if since, err := pausedSince(c); err != nil || !since.IsZero() {
+				return err
+			}
 			now := micros(b.now())
 			return c.Query(`SELECT * FROM (SELECT at FROM tasks WHERE state=0 ORDER BY at LIMIT 1)
 				UNION ALL SELECT * FROM (SELECT at FROM tasks WHERE state=1 ORDER BY at LIMIT 1)

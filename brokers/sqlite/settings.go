@@ -23,8 +23,6 @@ type Settings struct {
 	Path        settings.Path `config:"path" doc:"The database file; it is made if it is not there. Several brokers are several files; hosts of one machine, and meta storages, can share one."`
 	Synchronous string        `config:"synchronous" doc:"\"normal\": nothing is lost when a process dies; \"full\": nor when the power fails, at the price of a disk sync a commit."`
 	BusyTimeout time.Duration `config:"busy_timeout" doc:"How long a write waits while another process writes."`
-
-	now func() time.Time // the clock; nil is time.Now
 }
 
 // Defaults returns the settings of a block that sets nothing.
@@ -56,10 +54,7 @@ func (s *Settings) Open(ctx context.Context, env brokers.Env) (brokers.Broker, e
 	if err != nil {
 		return nil, fmt.Errorf("broker %q: %w", env.Name, err)
 	}
-	b := &Broker{name: env.Name, db: db, now: s.now, maxAnswer: maxAnswer}
+	b := &Broker{name: env.Name, db: db, now: env.Clock(), maxAnswer: maxAnswer}
 	b.stats.long = longQueue
-	if b.now == nil {
-		b.now = time.Now
-	}
 	return b, nil
 }

@@ -72,7 +72,7 @@ func settle(c *sqlitedb.Conn, s brokers.Settlement, now time.Time) (bool, error)
 			err = failed(c, n, micros(now), "retry", s.Reason)
 		}
 	case brokers.Bury:
-		if changed, err = c.Exec(`UPDATE tasks SET state=2, at=?, token=NULL WHERE n=? AND token=?`, micros(now), n, token); changed == 1 {
+		if changed, err = c.Exec(`UPDATE tasks SET state=2, at=?, token=NULL, cancel=NULL WHERE n=? AND token=?`, micros(now), n, token); changed == 1 {
 			err = failed(c, n, micros(now), "bury", s.Reason)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,7 +62,7 @@ func TestOpenErrors(t *testing.T) {
 			c := other(t, path)
 			exec(t, c, "PRAGMA user_version = 1000")
 			return path
-		}, "PATH was written by a newer leptir (schema 1000, this one knows up to 1); use that version, or another path"},
+		}, "PATH was written by a newer leptir (schema 1000, this one knows up to " + strconv.Itoa(len(migrations)) + "); use that version, or another path"},
 		{"the database of another program", func(t *testing.T, path string) string {
 			c := other(t, path)
 			exec(t, c, "CREATE TABLE songs(title)")
@@ -91,6 +92,34 @@ func TestOpenErrors(t *testing.T) {
 			defer registry.mu.Unlock()
 			require.NotContains(t, registry.files, path, "a file that could not be opened must be forgotten")
 		})
+	}
+}
+
+// A file of an older version is brought up, with all that is in it, whatever its version.
+func TestOpenBringsOlderFilesUp(t *testing.T) {
+	t.Parallel()
+	for version := 1; version < len(migrations); version++ {
+		path := filepath.Join(t.TempDir(), "x.db")
+		c, err := connect(path)
+		require.NoError(t, err)
+		for _, q := range migrations[:version] {
+			for _, one := range strings.Split(strings.TrimSuffix(strings.TrimSpace(q), ";"), ";") {
+				exec(t, c, one)
+			}
+		}
+		exec(t, c, fmt.Sprintf("PRAGMA application_id = %d", applicationID))
+		exec(t, c, fmt.Sprintf("PRAGMA user_version = %d", version))
+		exec(t, c, "INSERT INTO tasks(id,state,at,due,body) VALUES('old',0,1,1,'{}')")
+		require.NoError(t, c.close())
+		db := open(t, Options{Path: path})
+		require.NoError(t, db.Read(t.Context(), func(c *Conn) error {
+			now, err := c.Int("PRAGMA user_version")
+			require.EqualValues(t, len(migrations), now)
+			require.NoError(t, err)
+			n, err := c.Int("SELECT count(*) FROM tasks WHERE id='old' AND cancel IS NULL")
+			require.EqualValues(t, 1, n)
+			return err
+		}))
 	}
 }
 

@@ -49,6 +49,12 @@ var migrations = []string{
 		at       INTEGER NOT NULL,
 		record   TEXT    NOT NULL
 	);`,
+
+	// cancel is somebody's wish that a leased task ends; the index holds those few alone.
+	// switches holds what is set for the queue as a whole: paused is since when it is.
+	`ALTER TABLE tasks ADD COLUMN cancel TEXT;
+	CREATE INDEX tasks_cancelled ON tasks(n) WHERE cancel IS NOT NULL;
+	CREATE TABLE switches(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;`,
 }
 
 // migrate makes the tables, or checks that they are those that this program knows. Its
