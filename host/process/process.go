@@ -56,6 +56,9 @@ type Spec struct {
 	StartTimeout time.Duration
 	// TLS turns on go-plugin's AutoMTLS, which makes a start several times dearer.
 	TLS bool
+	// NoTasks leaves the task stream closed: the process is only called, as error
+	// reporters are.
+	NoTasks bool
 }
 
 // Launcher starts processes and knows all that live. It is safe for concurrent use.
@@ -156,8 +159,9 @@ func (l *Launcher) PIDs() []int {
 	return pids
 }
 
-// Process is one plugin process whose stream is open. Its methods are safe for concurrent
-// use, but for Send and Recv: one goroutine at a time each.
+// Process is one plugin process whose stream is open, unless its Spec says NoTasks: then
+// there is no Send and no Recv. Its methods are safe for concurrent use, but for Send and
+// Recv: one goroutine at a time each.
 type Process struct {
 	launcher *Launcher
 	spec     Spec
@@ -326,6 +330,10 @@ func (p *Process) connect(streamCtx context.Context) error {
 		return err
 	}
 	p.pb = raw.(pluginpb.TaskPluginClient)
+	if p.spec.NoTasks {
+		p.endStream()
+		return nil
+	}
 	p.stream, err = p.pb.Run(streamCtx)
 	return err
 }
@@ -371,6 +379,12 @@ func (p *Process) Describe(ctx context.Context) (*pluginpb.DescribeResponse, err
 	return d, nil
 }
 
+// Report makes calls of the plugin's error reporter, and returns what it answers. ctx must
+// bound it: a plugin may hang.
+func (p *Process) Report(ctx context.Context, calls []*pluginpb.ReportCall) (*pluginpb.ReportResponse, error) {
+	return pluginpb.NewErrorReporterClient(p.conn).Report(ctx, &pluginpb.ReportRequest{Calls: calls})
+}
+
 // Send hands a message to the plugin. It blocks while the plugin does not read, until the
 // process is gone.
 func (p *Process) Send(m *pluginpb.HostMessage) error { return p.stream.Send(m) }
@@ -390,10 +404,14 @@ func (p *Process) Recv() (*pluginpb.PluginMessage, error) {
 func (p *Process) Kill(reason Reason, detail string) { p.runner.kill(reason, detail) }
 
 // Retire lets an idle process end by itself: no more tasks come, and after grace it is
-// killed. It does not wait. No Send may follow.
+// killed. It does not wait. No Send and no call may follow.
 func (p *Process) Retire(grace time.Duration) {
 	p.runner.intend(ReasonRetired)
-	_ = p.stream.CloseSend()
+	if p.spec.NoTasks {
+		_ = p.runner.lifeline.Close() // the end of its stdin is its end
+	} else {
+		_ = p.stream.CloseSend()
+	}
 	p.launcher.wg.Add(1)
 	go func() {
 		defer p.launcher.wg.Done()
