@@ -29,8 +29,8 @@ const (
 	maxReason = 8 << 10
 )
 
-// Broker is one handle on a queue. It implements brokers.Broker, brokers.Waiter and
-// brokers.Inspector, and is safe for concurrent use.
+// Broker is one handle on a queue. It implements brokers.Broker and all its optional
+// abilities, and is safe for concurrent use.
 type Broker struct {
 	conn    *redisconn.Client
 	keys    keys
@@ -38,6 +38,8 @@ type Broker struct {
 	name    string
 	log     *slog.Logger
 	aliases map[string]string
+	now     func() time.Time // this machine's clock
+	skew    atomic.Int64     // how far the server's is ahead of it
 
 	background context.Context // ends with Close
 	stop       context.CancelFunc
@@ -55,6 +57,10 @@ var (
 	_ brokers.Broker    = (*Broker)(nil)
 	_ brokers.Waiter    = (*Broker)(nil)
 	_ brokers.Inspector = (*Broker)(nil)
+	_ brokers.Canceller = (*Broker)(nil)
+	_ brokers.Pauser    = (*Broker)(nil)
+	_ brokers.Purger    = (*Broker)(nil)
+	_ brokers.Clocked   = (*Broker)(nil)
 )
 
 // open checks the queue at the other end of conn, which it takes over if all is well.
@@ -63,7 +69,7 @@ func open(ctx context.Context, conn *redisconn.Client, s *Settings, env brokers.
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{conn: conn, keys: k, poll: s.PollInterval, name: env.Name, log: env.Logger, aliases: env.Aliases, handle: rand.Text()}
+	b := &Broker{conn: conn, keys: k, poll: s.PollInterval, name: env.Name, log: env.Logger, aliases: env.Aliases, now: env.Clock(), handle: rand.Text()}
 	b.background, b.stop = context.WithCancel(context.Background())
 	b.wakes.init()
 	if b.log == nil {
@@ -109,9 +115,11 @@ func (b *Broker) Push(ctx context.Context, tasks []task.Task) error {
 		if err != nil {
 			return b.wrap("push", err)
 		}
-		due := score(tasks[i].Due())
-		if due != "" { // else the server puts in its own time
+		due := score(tasks[i].At)
+		if due != "" {
 			payload = value(due, payload)
+		} else { // the server puts in its own time where this one is to come
+			due = "~" + score(tasks[i].PushedAt)
 		}
 		args = append(args, string(tasks[i].ID), due, payload)
 		size += len(payload)
@@ -164,47 +172,69 @@ func (b *Broker) lease(ctx context.Context, max int, ttl time.Duration, stop boo
 	if stop {
 		flag = "1"
 	}
-	until := time.Now().Add(ttl)
+	began := b.now()
 	args := []any{max, seconds(ttl.Seconds()), token, flag, maxBatchBytes}
 	reply, err := b.run(ctx, leaseScript, args, func(ctx context.Context, reply any) { b.giveBack(ctx, token, reply) })
 	if err != nil {
 		return nil, nil, err
 	}
-	foreign, leased, err := leaseReply(reply)
+	foreign, leased, server, err := leaseReply(reply)
 	if err != nil {
 		return nil, nil, err
 	}
+	b.compareClocks(began, server)
 	ds := make([]brokers.Delivery, len(leased)/3)
 	for i := range ds {
 		ds[i], err = b.delivery(leased[3*i], leased[3*i+1], leased[3*i+2])
 		if err != nil {
 			return nil, nil, err
 		}
-		ds[i].Token, ds[i].Until = token, until
+		ds[i].Token, ds[i].Until = token, began.Add(ttl)
 	}
 	return ds, foreign, nil
 }
 
-func leaseReply(reply any) (foreign, leased []string, err error) {
+func leaseReply(reply any) (foreign, leased []string, server time.Time, err error) {
 	parts, ok := reply.([]any)
-	if !ok || len(parts) != 2 {
-		return nil, nil, strange(reply)
+	if !ok || len(parts) != 3 {
+		return nil, nil, server, strange(reply)
 	}
 	if foreign, err = texts(parts[0]); err != nil {
-		return nil, nil, err
+		return nil, nil, server, err
 	}
 	if leased, err = texts(parts[1]); err != nil {
-		return nil, nil, err
+		return nil, nil, server, err
 	}
-	if len(leased)%3 != 0 {
-		return nil, nil, strange(reply)
+	now, ok := parts[2].(string)
+	if !ok || len(leased)%3 != 0 {
+		return nil, nil, server, strange(reply)
 	}
-	return foreign, leased, nil
+	return foreign, leased, scoreTime(now), nil
 }
+
+// slack is how far apart two clocks may be without it being told from a slow answer.
+const slack = 2 * time.Second
+
+// compareClocks takes in what the server's clock showed when it answered a call that began
+// at a time of this machine's.
+func (b *Broker) compareClocks(began, server time.Time) {
+	now := b.now()
+	if now.Sub(began) > slack {
+		return // nobody knows when it answered
+	}
+	skew := server.Sub(began.Add(now.Sub(began) / 2))
+	if skew.Abs() < slack {
+		skew = 0
+	}
+	b.skew.Store(int64(skew))
+}
+
+// Skew implements brokers.Clocked. It is known since the first Lease.
+func (b *Broker) Skew() time.Duration { return time.Duration(b.skew.Load()) }
 
 // giveBack returns what was leased for a caller who has gone since.
 func (b *Broker) giveBack(ctx context.Context, token string, reply any) {
-	_, leased, err := leaseReply(reply)
+	_, leased, _, err := leaseReply(reply)
 	if err != nil || len(leased) == 0 {
 		return
 	}
@@ -224,7 +254,7 @@ func (b *Broker) newToken() string {
 }
 
 // delivery makes a delivery of a value of the hash of tasks and the counts "ATTEMPTS SEQUENCE
-// LOST DUE".
+// LOST DUE", after which the wish may stand that the task ends.
 func (b *Broker) delivery(id, value, counts string) (brokers.Delivery, error) {
 	var n [3]int
 	rest := counts
@@ -237,6 +267,10 @@ func (b *Broker) delivery(id, value, counts string) (brokers.Delivery, error) {
 		}
 	}
 	d := brokers.Delivery{Attempt: n[0] + 1, Sequence: n[1], Lost: n[2], Repeated: n[2] > 0}
+	if _, wish, cancelled := strings.Cut(rest, " "); cancelled {
+		c := brokers.DecodeCancellation(wish)
+		d.Cancel = &c
+	}
 	_, message := splitValue(value)
 	d.Task, d.Unreadable = b.decode(task.ID(id), message)
 	if d.Unreadable != nil {
@@ -378,13 +412,13 @@ func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
 // that have a place in it: above 0, some have lost it; below, there are foreign messages.
 func (b *Broker) count(ctx context.Context) (s brokers.Stats, placeless int64, err error) {
 	n, err := b.runNumbers(ctx, statsScript, nil)
-	if err == nil && len(n) != 6 {
+	if err == nil && len(n) != 7 {
 		err = strange(n)
 	}
 	if err != nil {
 		return brokers.Stats{}, 0, err
 	}
-	return brokers.Stats{Ready: n[0], Scheduled: n[1], Leased: n[2], Dead: n[3], Parked: n[4]}, n[5], nil
+	return brokers.Stats{Ready: n[0], Scheduled: n[1], Leased: n[2], Dead: n[3], Parked: n[4], Paused: n[6] == 1}, n[5], nil
 }
 
 // wrap names the broker and what it was about.

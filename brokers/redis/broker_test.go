@@ -56,6 +56,13 @@ func queueOf(tb testing.TB, s *redis.Settings) brokertest.Queue {
 	})
 	return brokertest.Queue{
 		Open: func(tb testing.TB) brokers.Broker { return open(tb, s) },
+		OpenAhead: func(tb testing.TB, ahead time.Duration) brokers.Broker {
+			e := env
+			e.Now = func() time.Time { return time.Now().Add(ahead) }
+			b, err := s.Open(context.Background(), e)
+			require.NoError(tb, err)
+			return b
+		},
 		InjectRaw: func(tb testing.TB, raw []byte) {
 			z := goredis.Z{Score: float64(time.Now().Unix()), Member: raw}
 			require.NoError(tb, c.ZAdd(context.Background(), s.Connection.Key, z).Err())
@@ -66,7 +73,7 @@ func queueOf(tb testing.TB, s *redis.Settings) brokertest.Queue {
 // keysOf returns the keys of a queue, as docs/brokers/redis.md names them.
 func keysOf(s *redis.Settings) []string {
 	keys := []string{s.Connection.Key}
-	for _, suffix := range []string{"tasks", "state", "leased", "dead", "parked", "history"} {
+	for _, suffix := range []string{"tasks", "state", "leased", "dead", "parked", "history", "control"} {
 		keys = append(keys, "{"+s.Connection.Key+"}:"+suffix)
 	}
 	return keys

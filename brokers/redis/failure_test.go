@@ -322,7 +322,7 @@ func TestWrongType(t *testing.T) {
 		}
 		require.NoError(t, c.Set(t.Context(), key, "somebody else's", 0).Err())
 
-		want := `the key "` + key + `" holds a string of somebody else, it should be a ` + []string{"zset", "hash", "hash", "zset", "zset", "zset", "hash"}[i]
+		want := `the key "` + key + `" holds a string of somebody else, it should be a ` + []string{"zset", "hash", "hash", "zset", "zset", "zset", "hash", "hash"}[i]
 		require.ErrorContains(t, b.Push(t.Context(), tasks(1)), want)
 		_, err := b.Lease(t.Context(), 1, time.Minute)
 		require.ErrorContains(t, err, want)

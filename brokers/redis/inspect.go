@@ -160,33 +160,42 @@ func (b *Broker) show(ctx context.Context, ids []string) ([]brokers.Item, error)
 		if err != nil {
 			return nil, err
 		}
-		rows, ok := reply.([]any)
-		if !ok || len(rows) != len(chunk)+1 {
-			return nil, strange(reply)
+		more, err := b.shown(reply, chunk)
+		if err != nil {
+			return nil, err
 		}
-		now, ok := rows[0].(string)
-		if !ok {
-			return nil, strange(reply)
+		items = append(items, more...)
+	}
+	return items, nil
+}
+
+// shown reads a script's reply: the time, and what show() in it returns for each of the ids.
+func (b *Broker) shown(reply any, ids []string) (items []brokers.Item, err error) {
+	rows, ok := reply.([]any)
+	if !ok || len(rows) != len(ids)+1 {
+		return nil, strange(reply)
+	}
+	now, ok := rows[0].(string)
+	if !ok {
+		return nil, strange(reply)
+	}
+	for i, id := range ids {
+		row, err := texts(rows[i+1])
+		if err != nil {
+			return nil, err
 		}
-		for i, id := range chunk {
-			row, err := texts(rows[i+1])
-			if err != nil {
-				return nil, err
-			}
-			if len(row) != 6 {
-				return nil, strange(row)
-			}
-			if row[0] == "" {
-				continue
-			}
+		if len(row) != 6 {
+			return nil, strange(row)
+		}
+		if row[0] != "" {
 			items = append(items, b.item(task.ID(id), scoreTime(now), row))
 		}
 	}
 	return items, nil
 }
 
-// item makes an Item of what the script show returns: value of the hash of tasks, state, history, due time, end
-// of lease, time of burial.
+// item makes an Item of what show() returns in a script: value of the hash of tasks, state,
+// history, due time, end of lease, time of burial.
 func (b *Broker) item(id task.ID, now time.Time, row []string) brokers.Item {
 	due, message := splitValue(row[0])
 	it := brokers.Item{ID: id, Raw: message}
@@ -198,6 +207,7 @@ func (b *Broker) item(id task.ID, now time.Time, row []string) brokers.Item {
 			due = f[4]
 		}
 		it.Attempt, _ = strconv.Atoi(f[1])
+		it.Sequence, _ = strconv.Atoi(f[2])
 		it.Lost, _ = strconv.Atoi(f[3])
 		if len(f) == 6 {
 			it.Note = f[5]

@@ -29,6 +29,11 @@ var (
 	deleteScript  = script("delete")
 	rescueScript  = script("rescue")
 	foreignScript = script("foreign")
+
+	cancelScript    = script("cancel").Once() // a second run would not find what the first has removed
+	cancelledScript = script("cancelled")
+	pauseScript     = script("pause")
+	purgeScript     = script("purge").Once() // a second run counts less than both have removed
 )
 
 func source(name string) string {
@@ -80,6 +85,19 @@ func (b *Broker) runTexts(ctx context.Context, s *redisconn.Script, args []any) 
 		return nil, err
 	}
 	return texts(reply)
+}
+
+// runText runs a script that returns a text.
+func (b *Broker) runText(ctx context.Context, s *redisconn.Script, args []any) (string, error) {
+	reply, err := b.run(ctx, s, args, nil)
+	if err != nil {
+		return "", err
+	}
+	text, ok := reply.(string)
+	if !ok {
+		return "", strange(reply)
+	}
+	return text, nil
 }
 
 // runStep runs a script that walks through a key in steps: its reply is the next cursor and

@@ -108,8 +108,8 @@ func keysOf(key string) (keys, error) {
 	}
 	return keys{
 		all: []string{key, base + ":tasks", base + ":state", base + ":leased", base + ":dead",
-			base + ":parked", base + ":history"},
-		kinds:   []string{"zset", "hash", "hash", "zset", "zset", "zset", "hash"},
+			base + ":parked", base + ":history", base + ":control"},
+		kinds:   []string{"zset", "hash", "hash", "zset", "zset", "zset", "hash", "hash"},
 		channel: base + ":wake",
 	}, nil
 }

@@ -61,13 +61,9 @@ func (b *Broker) Wait(ctx context.Context) error {
 
 // nextDue returns how long it is until a task becomes due by the clock alone.
 func (b *Broker) nextDue(ctx context.Context) (time.Duration, error) {
-	reply, err := b.run(ctx, nextScript, nil, nil)
+	text, err := b.runText(ctx, nextScript, nil)
 	if err != nil {
 		return 0, err
-	}
-	text, ok := reply.(string)
-	if !ok {
-		return 0, strange(reply)
 	}
 	const never = 24 * time.Hour
 	if text == "" {

@@ -7,8 +7,7 @@ for i = 2, #ARGV do
   if till and tonumber(till) > tonumber(now) or redis.call('HEXISTS', tasks, id) == 0 then
     missing[#missing + 1] = i - 1
   else
-    for _, set in ipairs({waiting, leased, dead, parked}) do redis.call('ZREM', set, id) end
-    for _, hash in ipairs({tasks, state, history}) do redis.call('HDEL', hash, id) end
+    remove(id)
   end
 end
 return missing

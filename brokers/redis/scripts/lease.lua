@@ -1,12 +1,14 @@
 -- Leases tasks that are due, oldest first.
 -- ARGV: channel, most tasks, lease in seconds, token, '1' to stop at foreign messages, most bytes.
 -- Returns the foreign messages that it stopped at (members without a payload: others put
--- them there), and for each task: id, value of the hash of tasks, "ATTEMPTS SEQUENCE LOST DUE".
+-- them there), for each task: id, value of the hash of tasks, "ATTEMPTS SEQUENCE LOST DUE" and,
+-- of a cancelled one, a space and the wish; and the server's time.
 local max, ttl, token, stop, budget =
   tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1', tonumber(ARGV[6])
 local till = string.format('%.6f', tonumber(now) + ttl)
 local first = token .. ' 0 1 0 -' -- the state of a task that is leased for the first time
 local out, foreign, skip, taken = {}, {}, 0, 0
+if paused() then return {foreign, out, now} end
 reap()
 while taken < max and budget > 0 do
   local want = math.min(128, max - taken)
@@ -46,7 +48,8 @@ while taken < max and budget > 0 do
       end
       lease[2 * i - 1], lease[2 * i] = till, id
       new[2 * i - 1], new[2 * i] = id, text
-      out[at + 1], out[at + 2], out[at + 3] = id, body[i], count
+      local wish = wishes > 0 and redis.call('HGET', control, cancelField(id))
+      out[at + 1], out[at + 2], out[at + 3] = id, body[i], wish and count .. ' ' .. wish or count
       at = at + 3
     end
     if others == 0 then
@@ -63,4 +66,4 @@ while taken < max and budget > 0 do
   taken, skip = taken + n, skip + others
   if #members < want then break end
 end
-return {foreign, out}
+return {foreign, out, now}

@@ -1,7 +1,7 @@
 -- Every script of a queue begins with this. What each key holds is described in
 -- docs/brokers/redis.md; all of them lie in one slot. ARGV[1] is the wake channel.
-local waiting, tasks, state, leased, dead, parked, history =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
+local waiting, tasks, state, leased, dead, parked, history, control =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local channel = ARGV[1]
 
 -- The server's time in unix seconds. It is text, as Lua writes only 14 digits of a number.
@@ -12,6 +12,19 @@ local now = string.format('%d.%06d', clock[1], clock[2])
 redis.call('ZCARD', waiting) redis.call('ZCARD', dead) redis.call('ZCARD', parked)
 redis.call('HLEN', tasks) redis.call('HLEN', state) redis.call('HLEN', history)
 local leases = redis.call('ZCARD', leased)
+local wishes = redis.call('HLEN', control) -- an operator's; nearly always none
+
+-- Reports whether the queue is paused.
+local function paused() return wishes > 0 and redis.call('HEXISTS', control, 'paused') == 1 end
+
+-- The field of the hash of wishes in which it stands that a task is to end.
+local function cancelField(id) return 'cancel ' .. id end
+
+-- Forgets the wishes that tasks end: they have ended.
+local function forgetWishes(ids)
+  if wishes == 0 then return end
+  for _, id in ipairs(ids) do redis.call('HDEL', control, cancelField(id)) end
+end
 
 -- A value of the hash of tasks: when the task was to run at first, and its message.
 local function value(due, message) return '{"due":' .. due .. ',"task":' .. message .. '}' end
@@ -87,4 +100,20 @@ local function reap()
   end
   redis.call('ZREM', leased, unpack(ended))
   redis.call('ZADD', waiting, unpack(places))
+end
+
+-- Removes a task and all that is known of it.
+local function remove(id)
+  for _, set in ipairs({waiting, leased, dead, parked}) do redis.call('ZREM', set, id) end
+  for _, hash in ipairs({tasks, state, history}) do redis.call('HDEL', hash, id) end
+  forgetWishes({id})
+end
+
+-- Shows a task: its value in the hash of tasks, state, history, due time, end of lease, time
+-- of burial; each '' where there is none.
+local function show(id)
+  return {
+    redis.call('HGET', tasks, id) or '', redis.call('HGET', state, id) or '', redis.call('HGET', history, id) or '',
+    redis.call('ZSCORE', waiting, id) or '', redis.call('ZSCORE', leased, id) or '', redis.call('ZSCORE', dead, id) or '',
+  }
 end

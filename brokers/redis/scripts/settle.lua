@@ -59,9 +59,13 @@ if #gone > 0 then
   redis.call('HDEL', tasks, unpack(gone))
   redis.call('HDEL', state, unpack(gone))
   redis.call('HDEL', history, unpack(gone))
+  forgetWishes(gone)
 end
 if #new > 0 then redis.call('HSET', state, unpack(new)) end
-if #buried > 0 then redis.call('ZADD', dead, unpack(buried)) end
+if #buried > 0 then
+  redis.call('ZADD', dead, unpack(buried))
+  for i = 2, #buried, 2 do forgetWishes({buried[i]}) end
+end
 if #notes > 0 then redis.call('ZADD', parked, unpack(notes)) end
 enqueue(back)
 for _, event in ipairs(events) do remember(unpack(event)) end
