@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/backplane/leptir/internal/protocol"
 )
@@ -19,6 +20,8 @@ type description struct {
 	SDK      string            `json:"sdk"`
 	Protocol int               `json:"protocol"`
 	Tasks    []taskDescription `json:"tasks"`
+
+	ErrorReporter bool `json:"error_reporter,omitempty"`
 }
 
 type taskDescription struct {
@@ -51,7 +54,8 @@ func runByHand(p *Plugin, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	d := p.describe()
-	out := description{Name: d.Name, Version: d.Version, Commit: d.Commit, SDK: d.SdkVersion, Protocol: protocol.Version}
+	out := description{Name: d.Name, Version: d.Version, Commit: d.Commit, SDK: d.SdkVersion, Protocol: protocol.Version,
+		ErrorReporter: d.ErrorReporter}
 	for _, t := range d.Tasks {
 		out.Tasks = append(out.Tasks, taskDescription{t.Name, t.Doc, t.Revertible, t.ParamsSchema})
 	}
@@ -67,7 +71,10 @@ func runByHand(p *Plugin, args []string, stdout, stderr io.Writer) int {
 // about prints for people what the plugin is and how it is used.
 func about(p *Plugin, name string, w io.Writer) {
 	d := p.describe()
-	fmt.Fprintf(w, "%s is a plugin for leptir (%s %s). It is started by a leptir host, not by hand.\n\nIts tasks:\n", name, d.Name, d.Version)
+	fmt.Fprintf(w, "%s is a plugin for leptir (%s %s). It is started by a leptir host, not by hand.\n", name, d.Name, d.Version)
+	if len(d.Tasks) > 0 {
+		fmt.Fprint(w, "\nIts tasks:\n")
+	}
 	width := 0
 	for _, t := range d.Tasks {
 		width = max(width, len(t.Name))
@@ -75,11 +82,16 @@ func about(p *Plugin, name string, w io.Writer) {
 	for _, t := range d.Tasks {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, t.Name, t.Doc)
 	}
-	fmt.Fprintf(w, `
-To use it, put this file into the plugin_dir of a host's leptir.hcl; the host finds it there.
-Then push a task:
-  leptirctl push %s
-
-  -describe   print the above as JSON
-`, d.Tasks[0].Name)
+	if d.ErrorReporter {
+		fmt.Fprint(w, "\nIt is an error reporter.\n")
+	}
+	fmt.Fprint(w, "\nTo use it, put this file into the plugin_dir of a host's leptir.hcl; the host finds it there.\n")
+	if len(d.Tasks) > 0 {
+		fmt.Fprintf(w, "Then push a task:\n  leptirctl push %s\n", d.Tasks[0].Name)
+	}
+	if d.ErrorReporter {
+		plugin := strings.TrimSuffix(name, filepath.Ext(name))
+		fmt.Fprintf(w, "To have errors reported by it, add to leptir.hcl:\n  error_reporting \"plugin\" %q {\n    plugin = %q\n  }\n", plugin, plugin)
+	}
+	fmt.Fprint(w, "\n  -describe   print the above as JSON\n")
 }

@@ -40,5 +40,7 @@
 // returns an error or panics has failed and is tried again after the host's policy; see
 // Permanent and RetryAfter.
 //
+// A plugin can be an error reporter too, or nothing else: see ErrorReporter.
+//
 // The package knows nothing of the host's inner workings, of queues or of stores.
 package sdk

@@ -430,3 +430,56 @@ func ExampleReverter() {
 	// map[file:a.png]
 	// upload.delete {"file":"a.png"}
 }
+
+func ExampleBaseTask_ReportError() {
+	sync := sdk.Func("users.sync", "Copies the users.", func(ctx context.Context, t *sdk.BaseTask, _ struct{}) error {
+		t.AddErrorData(map[string]any{"source": "ldap"}) // goes with all later reports of this task
+		for _, user := range []string{"ann", "bob"} {
+			if user == "bob" {
+				t.ReportError(fmt.Errorf("user %s has no mail address", user)) // and the task goes on
+			}
+		}
+		t.ReportMessage("1 user left out")
+		return nil
+	})
+
+	out := sdk.Try(context.Background(), sync, nil)
+	fmt.Println(out.Code)
+	fmt.Println(out.Reports[0].Data)
+	fmt.Println(out.Reports[1].Failure.Message)
+	fmt.Println(out.Reports[2].Message)
+	// Output:
+	// success
+	// map[source:ldap]
+	// user bob has no mail address
+	// 1 user left out
+}
+
+// Pager is a whole error reporter: it prints what would go to somebody's pager.
+type Pager struct{ sdk.ErrorData }
+
+func (p *Pager) ReportException(ctx context.Context, r sdk.ErrorReport) error {
+	fmt.Println(r.TaskType, "failed:", r.Message, p.TakeErrorData())
+	return nil
+}
+
+func (p *Pager) ReportMessage(ctx context.Context, r sdk.ErrorReport) error {
+	fmt.Println(r.Message)
+	return nil
+}
+
+func ExampleServeReporter() {
+	// In main:
+	//	sdk.ServeReporter("pager", &Pager{})
+	// and in leptir.hcl:
+	//	error_reporting "plugin" "pager" {
+	//	  plugin = "pager"
+	//	}
+
+	// What a host does with it:
+	var reporter sdk.ErrorReporter = &Pager{}
+	ctx := context.Background()
+	_ = reporter.AddErrorData(ctx, map[string]any{"task_id": "17"})
+	_ = reporter.ReportException(ctx, sdk.ErrorReport{TaskType: "mailer.send", Message: "no such mailbox"})
+	// Output: mailer.send failed: no such mailbox map[task_id:17]
+}

@@ -23,8 +23,8 @@ const (
 	MaxStates = 1000
 	// MaxLogBytes is the longest log line, and the longest attributes of one, in bytes.
 	MaxLogBytes = 64 << 10
-	// MaxWaitingLogBytes is how much log may wait for the host; further lines are
-	// dropped and counted until there is room again.
+	// MaxWaitingLogBytes is how much log may wait for the host, reports to the error
+	// reporters included; further lines are dropped and counted until there is room again.
 	MaxWaitingLogBytes = 4 << 20
 	// MaxFailureBytes is the longest text, and the longest stack, of a failure, in bytes.
 	MaxFailureBytes = 64 << 10

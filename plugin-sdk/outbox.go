@@ -29,15 +29,15 @@ type outbox struct {
 	sizes    []int // of the waiting events, about, in bytes
 	spare    []*pluginpb.Event
 	bytes    int // of all that wait
-	logBytes int // of the log lines among them
+	logBytes int // of the log lines and error reports among them
 	closed   bool
 	broken   bool // nobody reads any more: drop everything
 
 	allProgress bool // also what is out of date when it is sent
 
 	progress  *pluginpb.Event // the progress that waits, if any
-	dropped   int             // log lines since the last that was taken
-	droppedOf string          // the task whose lines they are
+	dropped   int             // log lines and error reports since the last that was taken
+	droppedOf string          // the task whose they are
 }
 
 func newOutbox() *outbox {
@@ -79,16 +79,35 @@ func (o *outbox) putLog(l *pluginpb.Log) {
 	size := logSize(l)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.roomFor(l.Id, size) {
+		o.addLog(l, size)
+	}
+}
+
+// putReport adds a report of about size bytes to the error reporters as if it were a log
+// line.
+func (o *outbox) putReport(r *pluginpb.Report, size int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.roomFor(r.Id, size) {
+		o.logBytes += size
+		o.add(&pluginpb.Event{Kind: &pluginpb.Event_Report{Report: r}}, size)
+	}
+}
+
+// roomFor reports whether a log line or error report of the task may wait; else it counts
+// it as dropped.
+func (o *outbox) roomFor(id string, size int) bool {
 	if o.logBytes+size > MaxWaitingLogBytes {
-		if o.droppedOf != l.Id {
+		if o.droppedOf != id {
 			o.tellDropped()
 		}
 		o.dropped++
-		o.droppedOf = l.Id
-		return
+		o.droppedOf = id
+		return false
 	}
 	o.tellDropped()
-	o.addLog(l, size)
+	return true
 }
 
 func (o *outbox) addLog(l *pluginpb.Log, size int) {
@@ -103,7 +122,7 @@ func (o *outbox) tellDropped() {
 	}
 	l := &pluginpb.Log{
 		Id: o.droppedOf, Time: time.Now().UnixNano(), Level: int32(levelWarning),
-		Message: fmt.Sprintf("%d log lines dropped: written faster than the host could read", o.dropped),
+		Message: fmt.Sprintf("%d log lines dropped, error reports included: written faster than the host could read", o.dropped),
 	}
 	o.dropped, o.droppedOf = 0, ""
 	o.addLog(l, logSize(l))
@@ -167,7 +186,7 @@ func (o *outbox) take() ([]*pluginpb.Event, bool) {
 	for n < len(o.waiting) && (n == 0 || size+o.sizes[n] <= maxBatchBytes) {
 		size += o.sizes[n]
 		switch e := o.waiting[n]; {
-		case e.GetLog() != nil:
+		case e.GetLog() != nil, e.GetReport() != nil:
 			o.logBytes -= o.sizes[n]
 		case e == o.progress:
 			o.progress = nil

@@ -25,6 +25,8 @@ type Plugin struct {
 	Commit string
 	// Tasks are the task types, made by Type and Func.
 	Tasks []TaskType
+	// ErrorReporter is served beside the tasks, or alone; nil: none.
+	ErrorReporter ErrorReporter
 }
 
 // A TaskType is one kind of task that a plugin serves; Type and Func make it.
@@ -122,7 +124,7 @@ func (p *Plugin) check() error {
 	if p.Name == "" {
 		return errors.New("the plugin has no name: set Plugin.Name")
 	}
-	if len(p.Tasks) == 0 {
+	if len(p.Tasks) == 0 && p.ErrorReporter == nil {
 		return fmt.Errorf("plugin %q serves no task type: add some to Plugin.Tasks", p.Name)
 	}
 	seen := map[string]bool{}
@@ -156,7 +158,8 @@ func goodName(s string) bool {
 
 // describe is the answer to Describe.
 func (p *Plugin) describe() *pluginpb.DescribeResponse {
-	d := &pluginpb.DescribeResponse{Name: p.Name, Version: p.Version, Commit: p.Commit, SdkVersion: "go/" + Version}
+	d := &pluginpb.DescribeResponse{Name: p.Name, Version: p.Version, Commit: p.Commit, SdkVersion: "go/" + Version,
+		ErrorReporter: p.ErrorReporter != nil}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		if d.Version == "" {
 			d.Version = info.Main.Version

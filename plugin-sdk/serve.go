@@ -140,6 +140,9 @@ type taskPlugin struct {
 
 func (p *taskPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
 	pluginpb.RegisterTaskPluginServer(s, p.service)
+	if r := p.service.plugin.ErrorReporter; r != nil {
+		pluginpb.RegisterErrorReporterServer(s, &reporterService{reporter: r})
+	}
 	return nil
 }
 

@@ -27,6 +27,7 @@ type Outcome struct {
 
 	Logs     []LogLine
 	Progress []Progress // all that it told, in order
+	Reports  []Report   // what it told the error reporters itself, in order
 	Pushed   []NewTask  // what it pushed, Params as json.RawMessage
 	Undo     *NewTask   // what would undo it, of a Reverter that failed or was asked to
 }
@@ -45,6 +46,13 @@ type Failure struct {
 type Progress struct {
 	Fraction float64 // from 0 to 1
 	Text     string
+}
+
+// A Report is what a task told the error reporters: one of the three is set.
+type Report struct {
+	Failure *Failure       // by ReportError
+	Message string         // by ReportMessage
+	Data    map[string]any // by AddErrorData
 }
 
 // A LogLine is a line that a task logged.
@@ -156,6 +164,13 @@ func (o *Outcome) Note(e *pluginpb.Event) *pluginpb.PushReply {
 		o.States = append(o.States, int(e.State.State))
 	case *pluginpb.Event_Progress:
 		o.Progress = append(o.Progress, Progress{e.Progress.Fraction, e.Progress.Text})
+	case *pluginpb.Event_Report:
+		r := Report{Message: e.Report.GetMessage(), Data: decodeObject(e.Report.GetData())}
+		if err := e.Report.GetError(); err != nil {
+			f := newFailure(err)
+			r.Failure = &f
+		}
+		o.Reports = append(o.Reports, r)
 	case *pluginpb.Event_Push:
 		n := newTaskOf(e.Push.Task)
 		if n.ID == "" {

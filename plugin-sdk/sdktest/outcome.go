@@ -171,6 +171,18 @@ func (o *Outcome) WantLog(level slog.Level, message string, args ...any) *Outcom
 	return o
 }
 
+// WantReport wants the task to have told the error reporters an error or a message that
+// contains text.
+func (o *Outcome) WantReport(text string) *Outcome {
+	o.t.Helper()
+	if !slices.ContainsFunc(o.Reports, func(r sdk.Report) bool {
+		return r.Failure != nil && strings.Contains(r.Failure.Message, text) || r.Message != "" && strings.Contains(r.Message, text)
+	}) {
+		o.errorf("nothing with %q was reported", text)
+	}
+	return o
+}
+
 // WantProgress wants the last progress that was told. (What came before is in Progress; a
 // binary may leave some out, as it tells the host only what is new when that listens.)
 func (o *Outcome) WantProgress(fraction float64, text string) *Outcome {

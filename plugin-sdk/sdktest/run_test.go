@@ -29,6 +29,8 @@ func (t *busy) DoJob(ctx context.Context) (sdk.ReturnCode, error) {
 		return sdk.Error, err
 	}
 	t.LogInfo("begun", "n", p.N, "fail", p.Fail)
+	t.ReportMessage("a message for all")
+	t.ReportError(errors.New("an error beside"))
 	for state := range 3 {
 		t.ChangeState(state + 1)
 		t.Progress(float64(state+1)/4, fmt.Sprint("step ", state+1))
@@ -58,7 +60,8 @@ func TestWantsThatHold(t *testing.T) {
 	t.Parallel()
 	o := sdktest.Run(t, busyType, busyParams{N: 2}).WantSuccess().WantCode(sdk.Success).WantResponse("try 1 0").WantStates(1, 2, 3).
 		WantMeta("list", []int{1}).WantResult([]int{2}).WantLog(slog.LevelInfo, "begun", "n", 2).WantProgress(0.75, "step 3").
-		WantPushed("other.task", map[string]any{"n": 2}).WantPushed("other.task", nil)
+		WantPushed("other.task", map[string]any{"n": 2}).WantPushed("other.task", nil).
+		WantReport("for all").WantReport("beside")
 	require.Equal(t, []sdk.Progress{{Fraction: 0.25, Text: "step 1"}, {Fraction: 0.5, Text: "step 2"}, {Fraction: 0.75, Text: "step 3"}}, o.Progress)
 	sdktest.Run(t, busyType, map[string]any{"fail": "no luck"}, sdktest.ID("x"), sdktest.Attempt(2), sdktest.Priority(-3)).
 		WantCode(sdk.Error).WantFailure("error", "luck").WantResponse("x 2 -3", "no luck").WantUndo("busy.undo", struct{}{})
@@ -88,6 +91,7 @@ func TestWantsThatDoNotHold(t *testing.T) {
 		`no log line WARN "begun" []`:                                func(o *sdktest.Outcome) { o.WantLog(slog.LevelWarn, "begun") },
 		`no log line INFO "begun" [m 1]`:                             func(o *sdktest.Outcome) { o.WantLog(slog.LevelInfo, "begun", "m", 1) },
 		`last progress is 0.75 "step 3", want 1 "step 3"`:            func(o *sdktest.Outcome) { o.WantProgress(1, "step 3") },
+		`nothing with "y" was reported`:                              func(o *sdktest.Outcome) { o.WantReport("y") },
 		`no task x <nil> was pushed; these were: other.task {"n":1}`: func(o *sdktest.Outcome) { o.WantPushed("x", nil) },
 		`there is nothing to undo it, want task x`:                   func(o *sdktest.Outcome) { o.WantUndo("x", nil) },
 	} {
