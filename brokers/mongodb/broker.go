@@ -18,17 +18,19 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// Broker is one handle on a queue. It implements brokers.Broker, brokers.Waiter and
-// brokers.Inspector, and is safe for concurrent use.
+// Broker is one handle on a queue. It implements brokers.Broker and all its optional
+// abilities, and is safe for concurrent use.
 type Broker struct {
 	conn    *mongoconn.Conn
 	tasks   *mongo.Collection // on the primary
 	reports *mongo.Collection // where the settings' readPreference says
+	control *mongo.Collection // whether the queue is paused
 	log     *slog.Logger
 	aliases map[string]string
 	poll    time.Duration
 	clock   clock
-	leasing chan struct{} // holds one value while a Lease is at work
+	local   func() time.Time // this machine's clock
+	leasing chan struct{}    // holds one value while a Lease is at work
 
 	mu          sync.Mutex
 	wake        chan struct{} // closed, and replaced, when a task may be due
@@ -36,12 +38,18 @@ type Broker struct {
 	waited      time.Time     // when Wait was last called
 	stream      *stream       // nil while there is none
 	noStreamsTo time.Time     // change streams have failed and are not tried before
+	paused      time.Time     // since when the queue is, as of pauseLooked
+	pauseLooked time.Time
 }
 
 var (
 	_ brokers.Broker    = (*Broker)(nil)
 	_ brokers.Waiter    = (*Broker)(nil)
 	_ brokers.Inspector = (*Broker)(nil)
+	_ brokers.Canceller = (*Broker)(nil)
+	_ brokers.Pauser    = (*Broker)(nil)
+	_ brokers.Purger    = (*Broker)(nil)
+	_ brokers.Clocked   = (*Broker)(nil)
 )
 
 // indexes returns what the queries of this package go by. The sparse ones hold only the few
@@ -53,7 +61,7 @@ func indexes() []mongo.IndexModel {
 	}
 	return []mongo.IndexModel{
 		{Keys: bson.D{{Key: fState, Value: 1}, {Key: fDue, Value: 1}, {Key: fID, Value: 1}}},
-		sparse(fUntil), sparse(fBuried), sparse(fTaskID),
+		sparse(fUntil), sparse(fBuried), sparse(fTaskID), sparse(fCancelled),
 	}
 }
 
@@ -153,6 +161,11 @@ func (b *Broker) Stats(ctx context.Context) (s brokers.Stats, err error) {
 		count(&s.Parked, append(isScheduled(now), bson.E{Key: fNote, Value: bson.D{{Key: "$exists", Value: true}}}))
 		count(&s.Leased, isLeased(now))
 		count(&s.Dead, isDead())
+		g.Go(func() error {
+			since, err := b.lookForPause(ctx)
+			s.Paused = !since.IsZero()
+			return err
+		})
 		return g.Wait()
 	})
 	s.Ready += ended

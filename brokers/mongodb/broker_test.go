@@ -19,6 +19,12 @@ import (
 // open opens the queue in a database of the test server. The handle is the caller's to close.
 func open(tb testing.TB, database string, change ...func(*mongodb.Settings)) brokers.Broker {
 	tb.Helper()
+	return openAt(tb, database, nil, change...)
+}
+
+// openAt opens the queue as a host with the given clock.
+func openAt(tb testing.TB, database string, now func() time.Time, change ...func(*mongodb.Settings)) brokers.Broker {
+	tb.Helper()
 	s := mongodb.Defaults()
 	s.Connection.URI = settings.Secret(mongotest.URI(tb))
 	s.Connection.Database = database
@@ -27,7 +33,7 @@ func open(tb testing.TB, database string, change ...func(*mongodb.Settings)) bro
 		c(s)
 	}
 	b, err := s.Open(tb.Context(), brokers.Env{
-		Name: "test", Logger: slog.New(slog.DiscardHandler), Aliases: map[string]string{`Leptir\Task\Test\TestTask`: "demo.test"},
+		Name: "test", Logger: slog.New(slog.DiscardHandler), Now: now, Aliases: map[string]string{`Leptir\Task\Test\TestTask`: "demo.test"},
 	})
 	require.NoError(tb, err)
 	return b
@@ -39,6 +45,9 @@ var harness = brokertest.Harness{
 		database := mongotest.Database(tb)
 		return brokertest.Queue{
 			Open: func(tb testing.TB) brokers.Broker { return open(tb, database) },
+			OpenAhead: func(tb testing.TB, ahead time.Duration) brokers.Broker {
+				return openAt(tb, database, func() time.Time { return time.Now().Add(ahead) })
+			},
 			InjectRaw: func(tb testing.TB, raw []byte) {
 				var message any = raw
 				if utf8.Valid(raw) {

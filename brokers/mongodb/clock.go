@@ -39,6 +39,21 @@ func (c *clock) set(base, read time.Time, stream bool) {
 	c.base, c.read, c.stream = base, read, stream
 }
 
+// slack is how far apart two clocks may be without it being told from a slow answer.
+const slack = 2 * time.Second
+
+// Skew implements brokers.Clocked.
+func (b *Broker) Skew() time.Duration {
+	b.clock.mu.Lock()
+	defer b.clock.mu.Unlock()
+	// Without the monotonic clock: it is the times of day that differ.
+	skew := b.clock.base.Round(0).Sub(b.clock.read.Round(0))
+	if skew.Abs() < slack {
+		return 0
+	}
+	return skew
+}
+
 func (c *clock) hasStreams() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -47,19 +62,19 @@ func (c *clock) hasStreams() bool {
 
 // now returns the server's time, and reads its clock if the last reading is old.
 func (b *Broker) now(ctx context.Context) (time.Time, error) {
-	if t, fresh := b.clock.at(time.Now()); fresh {
+	if t, fresh := b.clock.at(b.local()); fresh {
 		return t, nil
 	}
 	if err := b.readClock(ctx); err != nil {
 		return time.Time{}, err
 	}
-	t, _ := b.clock.at(time.Now())
+	t, _ := b.clock.at(b.local())
 	return t, nil
 }
 
 // readClock asks the server for its time, and for what it is.
 func (b *Broker) readClock(ctx context.Context) error {
-	sent := time.Now()
+	sent := b.local()
 	var hello struct {
 		LocalTime time.Time `bson:"localTime"`
 		SetName   string    `bson:"setName"`
@@ -68,7 +83,7 @@ func (b *Broker) readClock(ctx context.Context) error {
 	if err := b.conn.DB.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
 		return err
 	}
-	took := time.Since(sent)
+	took := b.local().Sub(sent)
 	if hello.LocalTime.IsZero() { // no server that is known of
 		hello.LocalTime = sent.Add(took / 2)
 	}

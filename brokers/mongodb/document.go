@@ -27,6 +27,9 @@ const (
 	fNote     = "note"     // why it is parked
 	fHistory  = "history"  // the newest events: {time, attempt, what, reason}
 	fBuried   = "buried"   // when it was buried
+
+	fCancelled = "cancelled" // when somebody wished that the task ends while it was leased
+	fCancel    = "cancel"    // that wish, as JSON
 )
 
 // The states of a document. Whether a waiting one is ready or scheduled, and whether a
@@ -92,6 +95,7 @@ type document struct {
 	lost     int
 	note     string
 	buried   time.Time
+	cancel   string
 	history  []brokers.Event
 }
 
@@ -108,6 +112,7 @@ func readDocument(r bson.Raw) *document {
 		lost:     number(r, fLost),
 		note:     text(r, fNote),
 		buried:   moment(r, fBuried),
+		cancel:   text(r, fCancel),
 		source:   r,
 	}
 	if id, ok := r.Lookup(fTaskID).StringValueOK(); ok {

@@ -49,7 +49,7 @@ func ofTasks(ids []task.ID) bson.D {
 func (b *Broker) item(d *document, now time.Time) brokers.Item {
 	raw, t, _ := b.decode(d)
 	it := brokers.Item{
-		ID: d.id, Task: t, Raw: raw, Due: d.due, Attempt: d.attempts, Lost: d.lost, Note: d.note, History: d.history,
+		ID: d.id, Task: t, Raw: raw, Due: d.due, Attempt: d.attempts, Sequence: d.leases, Lost: d.lost, Note: d.note, History: d.history,
 	}
 	switch {
 	case d.state == dead:

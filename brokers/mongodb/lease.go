@@ -40,6 +40,9 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 			return ctx.Err()
 		}
 		defer func() { <-b.leasing }()
+		if since, err := b.pausedSince(ctx); err != nil || !since.IsZero() {
+			return err
+		}
 		for lost := 0; len(ds) < max && lost < maxRounds; {
 			n := min(max-len(ds), maxBatch)
 			cs, err := b.candidates(ctx, n<<lost)
@@ -168,7 +171,7 @@ func merge(a, b []*document, n int) []*document {
 // claim tries to lease the candidates and returns those that it got.
 func (b *Broker) claim(ctx context.Context, cs []*document, ttl time.Duration) ([]brokers.Delivery, error) {
 	token := rand.Text()
-	start := time.Now()
+	start := b.local()
 	now, _ := b.clock.at(start)
 	set := bson.E{Key: "$set", Value: bson.D{{Key: fState, Value: leased}, {Key: fToken, Value: token}, {Key: fUntil, Value: date(now.Add(ttl))}}}
 	unset := bson.E{Key: "$unset", Value: bson.D{{Key: fNote, Value: ""}}}
@@ -221,6 +224,10 @@ func (b *Broker) delivery(d *document, until time.Time) brokers.Delivery {
 	}
 	if err != nil {
 		out.Raw, out.Unreadable = raw, err
+	}
+	if d.cancel != "" {
+		c := brokers.DecodeCancellation(d.cancel)
+		out.Cancel = &c
 	}
 	return out
 }

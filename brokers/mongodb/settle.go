@@ -142,6 +142,7 @@ func (g *change) update(now time.Time) bson.D {
 	switch g.verdict {
 	case brokers.Bury:
 		set = bson.D{{Key: fState, Value: dead}, {Key: fBuried, Value: bson.NewDateTimeFromTime(now)}}
+		unset = append(unset, bson.E{Key: fCancelled, Value: ""}, bson.E{Key: fCancel, Value: ""})
 		return bson.D{{Key: "$set", Value: set}, {Key: "$unset", Value: unset}, attempt,
 			remember(event(now, g.attempt, "bury", g.reason))}
 	case brokers.Retry:

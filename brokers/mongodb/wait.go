@@ -20,37 +20,49 @@ const (
 // it returns after the poll interval at the latest. Either way it returns when the next task
 // comes due by the clock, and when this handle itself has made one ready.
 func (b *Broker) Wait(ctx context.Context) error {
-	idle := b.poll
-	if b.watch(ctx) {
-		idle = max(idle, maxIdle)
+	for {
+		idle := b.poll
+		if b.watch(ctx) {
+			idle = max(idle, maxIdle)
+		}
+		wake := b.woken() // before the look, so that nothing falls between
+		next, paused := time.Duration(0), false
+		err := b.conn.Do(ctx, "look for the next task", func(ctx context.Context) error {
+			since, err := b.pausedSince(ctx)
+			if paused = !since.IsZero(); err != nil || paused {
+				next = pauseEvery
+				return err
+			}
+			next, err = b.nextDue(ctx, idle)
+			return err
+		})
+		switch {
+		case b.conn.Closed() != nil:
+			return b.conn.Closed()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			next = errorRest // the next Lease says what is wrong
+		case next <= 0:
+			return nil
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-timer.C:
+		case <-wake:
+		case <-b.conn.Closing():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		switch {
+		case b.conn.Closed() != nil:
+			return b.conn.Closed()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !paused:
+			return nil
+		}
 	}
-	wake := b.woken() // before the look, so that nothing falls between
-	next := time.Duration(0)
-	err := b.conn.Do(ctx, "look for the next task", func(ctx context.Context) (err error) {
-		next, err = b.nextDue(ctx, idle)
-		return err
-	})
-	switch {
-	case b.conn.Closed() != nil:
-		return b.conn.Closed()
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		next = errorRest // the next Lease says what is wrong
-	case next <= 0:
-		return nil
-	}
-	timer := time.NewTimer(next)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-wake:
-	case <-b.conn.Closing():
-		return b.conn.Closed()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
 }
 
 // touch wakes those who wait on this handle: a task may be due.
