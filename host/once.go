@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"github.com/backplane/leptir/host/logging"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/schema"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/suggest"
 	"github.com/backplane/leptir/task"
@@ -35,6 +37,7 @@ type Once struct {
 	cfg      *config.Config
 	logger   *slog.Logger
 	dir      string
+	folder   string // of the plugins
 	snapshot *catalog.Snapshot
 }
 
@@ -46,13 +49,12 @@ func OpenOnce(ctx context.Context, cfg *config.Config, binary string, logger *sl
 	if err != nil {
 		return nil, fmt.Errorf("make a private folder: %w", err)
 	}
-	o := &Once{cfg: cfg, logger: logger, dir: dir}
-	plugins := string(cfg.Host.PluginDir)
+	o := &Once{cfg: cfg, logger: logger, dir: dir, folder: string(cfg.Host.PluginDir)}
 	if binary != "" {
-		plugins, err = o.folderOf(binary)
+		o.folder, err = o.folderOf(binary)
 	}
 	if err == nil {
-		o.snapshot, err = o.look(ctx, plugins)
+		o.snapshot, err = o.look(ctx)
 	}
 	if err != nil {
 		o.Close()
@@ -66,6 +68,12 @@ func (o *Once) Close() { _ = os.RemoveAll(o.dir) }
 
 // Plugins returns the plugins that were found.
 func (o *Once) Plugins() *catalog.Snapshot { return o.snapshot }
+
+// Serves reports whether one of the plugins serves the task type.
+func (o *Once) Serves(taskType string) bool {
+	_, ok := o.snapshot.ForType(taskType)
+	return ok
+}
 
 // folderOf makes a plugin folder that has one binary in it.
 func (o *Once) folderOf(binary string) (string, error) {
@@ -88,19 +96,19 @@ func (o *Once) folderOf(binary string) (string, error) {
 
 // launcher returns a launcher, which the caller closes. What its processes print is logged.
 func (o *Once) launcher() (*process.Launcher, error) {
-	return process.NewLauncher(filepath.Join(o.dir, "run"), o.logger, logging.HCLog(logging.Detail(o.logger)), func(l process.Line) {
+	return process.NewLauncher(filepath.Join(o.dir, "run"), o.logger, logging.HCLog(nil), func(l process.Line) {
 		o.logger.Info(l.Text, "plugin", l.Plugin, "worker", l.PID, "stream", l.Stream)
 	})
 }
 
-// look asks the plugins of a folder what they serve.
-func (o *Once) look(ctx context.Context, folder string) (*catalog.Snapshot, error) {
+// look asks the plugins of the folder what they serve.
+func (o *Once) look(ctx context.Context) (*catalog.Snapshot, error) {
 	launcher, err := o.launcher()
 	if err != nil {
 		return nil, err
 	}
 	defer launcher.Close()
-	c, err := catalog.Open(ctx, catalog.Options{Dir: folder, StateDir: o.dir, Launcher: launcher,
+	c, err := catalog.Open(ctx, catalog.Options{Dir: o.folder, StateDir: o.dir, Launcher: launcher,
 		Spec: func(file string) process.Spec { return processSpec(o.cfg, file) }})
 	if err != nil {
 		return nil, err
@@ -109,7 +117,38 @@ func (o *Once) look(ctx context.Context, folder string) (*catalog.Snapshot, erro
 	return c.Current(), nil
 }
 
-// plugin returns the plugin that serves a type. Its error says what there is instead.
+// A RefusedError says why a task is refused before anything runs: no plugin serves its
+// type, or its parameters do not fit what the plugin has published.
+type RefusedError struct{ text string }
+
+// Error implements error.
+func (e *RefusedError) Error() string { return e.text }
+
+// Check returns a *RefusedError if the parameters of a task do not fit the schema that its
+// plugin publishes. A schema that cannot be read checks nothing.
+func (o *Once) Check(taskType string, params json.RawMessage) error {
+	p, err := o.plugin(taskType)
+	if err != nil {
+		return err
+	}
+	for _, t := range p.Types {
+		if t.Name != taskType {
+			continue
+		}
+		s, err := schema.Compile(t.ParamsSchema)
+		if err != nil {
+			o.logger.Warn("parameters are not checked before the task runs", "type", taskType, "error", err)
+			return nil
+		}
+		if err := s.Check(params); err != nil {
+			return &RefusedError{err.Error()}
+		}
+	}
+	return nil
+}
+
+// plugin returns the plugin that serves a type. Its error says what there is instead; it is
+// a *RefusedError where nothing is wrong with any plugin.
 func (o *Once) plugin(taskType string) (catalog.Plugin, error) {
 	p, ok := o.snapshot.ForType(taskType)
 	if ok {
@@ -127,17 +166,17 @@ func (o *Once) plugin(taskType string) (catalog.Plugin, error) {
 		}
 	}
 	text := fmt.Sprintf("no plugin serves task type %q", taskType)
-	if near := suggest.Name(taskType, types); near != "" {
+	switch near := suggest.Name(taskType, types); {
+	case len(problems) > 0:
+		return catalog.Plugin{}, fmt.Errorf("%s; %s", text, strings.Join(problems, "; "))
+	case near != "":
 		text += fmt.Sprintf("; did you mean %s?", near)
-	} else if len(types) > 0 {
-		text += "; there are " + strings.Join(types, ", ")
-	} else if len(problems) == 0 {
-		text += "; there is no plugin in " + string(o.cfg.Host.PluginDir)
+	case len(types) > 0:
+		text += "; the types are " + strings.Join(types, ", ")
+	default:
+		text += "; there is no plugin in " + o.folder
 	}
-	if len(problems) > 0 {
-		text += " (" + strings.Join(problems, "; ") + ")"
-	}
-	return catalog.Plugin{}, errors.New(text)
+	return catalog.Plugin{}, &RefusedError{text}
 }
 
 // OnceTask is a task to be run, and who is told of it meanwhile. Functions that are nil
@@ -182,7 +221,7 @@ func (o *Once) Run(ctx context.Context, t OnceTask) (task.Record, error) {
 	defer pusher.Close()
 
 	watch := &onceObserver{Observer: dispatch.Observer{Logger: o.logger, Pusher: pusher}, task: &t}
-	p := pool.New(pool.Options{Workers: 1, Launcher: launcher, Logger: o.logger, Observer: watch})
+	p := pool.New(pool.Options{Workers: 1, Launcher: launcher, Logger: slog.New(slog.DiscardHandler), Observer: watch})
 	defer p.Close()
 	plugin := o.poolPlugin(served.Name, t.Hold != nil)
 	p.SetPlugins([]pool.Plugin{plugin})

@@ -32,8 +32,11 @@ func flagsOf(root *cobra.Command) map[string]bool {
 // pflag takes for a row of one-letter flags, and that the value of a flag can begin with a
 // dash: every flag becomes --name or --name=value. takesValue has the known flags.
 func normalize(args []string, takesValue map[string]bool) []string {
-	if len(args) > 0 && strings.HasPrefix(args[0], "__complete") {
-		return args // cobra's own, from the scripts that complete command lines
+	if len(args) > 1 && strings.HasPrefix(args[0], "__complete") {
+		// cobra's own, from the scripts that complete command lines. The last word is the
+		// one that somebody is about to write.
+		last := len(args) - 1
+		return append(append(args[:1:1], normalize(args[1:last], takesValue)...), args[last])
 	}
 	out := make([]string, 0, len(args))
 	for i := 0; i < len(args); i++ {

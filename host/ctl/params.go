@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/spf13/pflag"
+
 	"github.com/backplane/leptir/task"
 )
 
@@ -54,6 +56,13 @@ func (p *params) String() string { return "" }
 
 // Type implements pflag.Value.
 func (p *params) Type() string { return "NAME=VALUE" }
+
+// addParams adds the flags that say what parameters a task gets: single ones, and source,
+// from which readParams makes them.
+func addParams(flags *pflag.FlagSet, single *params, source *string) {
+	flags.Var(single, "p", "a parameter: a value that is JSON (a number, true, null, a list, …) is taken as such, any other as a text; can be given many times")
+	flags.Var(newValue(source, "JSON", nonEmpty), "params", "the parameters as a JSON object, or @FILE, or - for stdin; those of -p win over it")
+}
 
 // readParams makes the parameters of a task: the object that source says, the single ones
 // over it. Source is JSON, @FILE, or - for stdin.

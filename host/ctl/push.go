@@ -48,7 +48,8 @@ func (p *program) pushCommand() *cobra.Command {
 		Example: `  leptirctl push mailer.send -p to=ann@example.com -p copies=2
   leptirctl push report.make -params @report.json -at "2030-01-31 08:00"
   id=$(leptirctl push demo.noop)`,
-		Args: arguments("the TYPE of the task"),
+		Args:              arguments("the TYPE of the task"),
+		ValidArgsFunction: p.completeType,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("delay") && cmd.Flags().Changed("at") {
 				return usagef("-delay and -at exclude each other")
@@ -65,8 +66,7 @@ func (p *program) pushCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.Var(&f.single, "p", "a parameter: a value that is JSON (a number, true, null, a list, …) is taken as such, any other as a text; can be given many times")
-	flags.Var(newValue(&f.params, "JSON", nonEmpty), "params", "the parameters as a JSON object, or @FILE, or - for stdin; those of -p win over it")
+	addParams(flags, &f.single, &f.params)
 	flags.Var(newValue(&f.priority, "N", between(math.MinInt32, math.MaxInt32)), "priority", "the priority, 0 by default; a lower number is more urgent. The task goes to the first broker, by ascending number, whose number is not below it, else to the last")
 	flags.Var(newValue(&f.delay, "DURATION", duration), "delay", "do not run it before so long from now: seconds, or a text like 1m30s")
 	flags.Var(newValue(&f.at, "TIME", moment), "at", `do not run it before that time: 2030-01-31T08:00:00Z, "2030-01-31 08:00" (local time) or unix seconds`)
