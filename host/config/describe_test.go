@@ -19,7 +19,7 @@ func TestDescribe(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"/", "host/", "broker/server", "broker/sqlite", "meta_storage/keys", "meta_storage/sqlite",
-		"logger/file", "logger/stderr", "logger/stdout", "plugin/",
+		"logger/file", "logger/journal", "logger/stderr", "logger/stdout", "logger/syslog", "plugin/",
 	}, order)
 
 	require.Contains(t, byKind["host/"].Attributes, config.AttributeDoc{

@@ -4,99 +4,102 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 
 	"github.com/backplane/leptir/internal/settings"
 )
 
-// Standard returns the registry of the kinds that every host has: stdout, stderr, file.
+// Standard returns the registry of the kinds that every host has: stdout, stderr, file,
+// syslog, journal.
 func Standard() *Registry {
 	return NewRegistry(
 		Kind{
 			Name: "stdout",
-			Doc:  "Log lines on the standard output.",
+			Doc:  "Log lines on the standard output. A host in the background has none.",
 			New:  func() Settings { return &StdoutSettings{Lines: defaultLines()} },
 		},
 		Kind{
 			Name: "stderr",
-			Doc:  "Log lines on the standard error output.",
+			Doc:  "Log lines on the standard error output. A host in the background has none.",
 			New:  func() Settings { return &StderrSettings{Lines: defaultLines()} },
 		},
 		Kind{
 			Name: "file",
-			Doc:  "Log lines at the end of a file, which is reopened when the host is told to reload.",
-			New:  func() Settings { return &FileSettings{Lines: defaultLines()} },
+			Doc:  "Log lines at the end of a file. It is rotated by its size, and reopened when the host is told to reload, for those who rotate it by other means.",
+			New: func() Settings {
+				return &FileSettings{MaxSize: defaultMaxSize, Keep: defaultKeep, Lines: defaultLines()}
+			},
+		},
+		Kind{
+			Name: "syslog",
+			Doc:  "Log lines for the machine's syslog, or for one in the network (RFC 5424).",
+			New: func() Settings {
+				return &SyslogSettings{Address: defaultSyslogAddress, Facility: "daemon", Tag: defaultTag, Lines: defaultLines()}
+			},
+		},
+		Kind{
+			Name: "journal",
+			Doc:  "Log lines for the systemd journal, with the attributes as fields: LEPTIR_TASK, LEPTIR_TYPE, LEPTIR_ATTEMPT, LEPTIR_WORKER and so on.",
+			New:  func() Settings { return &JournalSettings{Tag: defaultTag, Lines: defaultLines()} },
 		},
 	)
 }
 
-// Lines is what the settings of all kinds have in common: which lines are written, and
-// how.
-type Lines struct {
-	Level  string `config:"level" oneof:"debug|info|warning|error" doc:"The least important level that is written."`
-	Format string `config:"format" oneof:"text|json" doc:"The form of a line: \"text\" for people, \"json\" for programs."`
-}
-
-func defaultLines() Lines { return Lines{Level: "info", Format: "text"} }
-
-// level returns the level in slog's terms.
-func (l Lines) level() (slog.Level, error) {
-	switch l.Level {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warning":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
-	}
-	return 0, fmt.Errorf("log level %q is not one of debug, info, warning, error", l.Level)
-}
-
-// handler returns the handler that writes such lines to out.
-func (l Lines) handler(out *output) (slog.Handler, error) {
-	level, err := l.level()
-	if err != nil {
-		return nil, err
-	}
-	switch l.Format {
-	case "text":
-		return newTextHandler(out, level), nil
-	case "json":
-		return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: level}), nil
-	}
-	return nil, fmt.Errorf("log format %q is not one of text, json", l.Format)
-}
+// defaultTag is what lines are marked with where many programs log to one place.
+const defaultTag = "leptir-host"
 
 // StdoutSettings configures a sink on the standard output.
 type StdoutSettings struct{ Lines }
 
 // Open returns the sink; its Close leaves the standard output open.
-func (s *StdoutSettings) Open(context.Context) (Sink, error) { return s.sink(os.Stdout) }
+func (s *StdoutSettings) Open(context.Context) (Sink, error) {
+	return s.console(os.Stdout, "standard output")
+}
+
+// Foreground says that a program in the background has no standard output.
+func (s *StdoutSettings) Foreground() {}
 
 // StderrSettings configures a sink on the standard error output.
 type StderrSettings struct{ Lines }
 
 // Open returns the sink; its Close leaves the standard error output open.
-func (s *StderrSettings) Open(context.Context) (Sink, error) { return s.sink(os.Stderr) }
+func (s *StderrSettings) Open(context.Context) (Sink, error) {
+	return s.console(os.Stderr, "standard error output")
+}
 
-// sink returns a sink on a writer that it does not own.
-func (l Lines) sink(w io.Writer) (Sink, error) {
-	out := &output{w: w}
-	h, err := l.handler(out)
+// Foreground says that a program in the background has no standard error output.
+func (s *StderrSettings) Foreground() {}
+
+// console returns a sink on an output that it does not own.
+func (l Lines) console(file *os.File, name string) (Sink, error) {
+	h, err := l.handler()
 	if err != nil {
 		return nil, err
 	}
-	return &sink{Handler: h, output: out}, nil
+	return newQueued(h, &console{file: file}, name), nil
 }
+
+const (
+	defaultMaxSize = 100 << 20
+	defaultKeep    = 5
+	// leastMaxSize keeps a mistaken unit from making a file of every line.
+	leastMaxSize = 4 << 10
+)
 
 // FileSettings configures a sink on a file.
 type FileSettings struct {
-	Path settings.Path `config:"path,required" doc:"The file. It and its folder are made if need be, for the host's user only."`
+	Path    settings.Path  `config:"path,required" doc:"The file. It and its folder are made if need be, for the host's user only."`
+	MaxSize settings.Bytes `config:"max_size" doc:"The size at which the file is rotated: it becomes FILE.1, that before it FILE.2, and so on. 0 is never."`
+	Keep    int            `config:"keep" min:"0" max:"1000" doc:"How many rotated files are kept."`
 	Lines
+}
+
+// Validate reports a size at which nothing but rotating would be done.
+func (s *FileSettings) Validate() error {
+	if s.MaxSize != 0 && s.MaxSize < leastMaxSize {
+		return fmt.Errorf("max_size is %d bytes; the least is %d, or 0 for no rotation", s.MaxSize, leastMaxSize)
+	}
+	return nil
 }
 
 // Open opens the file for appending. The Sink is a Reopener.
@@ -104,12 +107,12 @@ func (s *FileSettings) Open(context.Context) (Sink, error) {
 	if s.Path == "" {
 		return nil, errors.New("log file: no path is set")
 	}
-	out := &output{}
-	h, err := s.handler(out)
+	h, err := s.handler()
 	if err != nil {
 		return nil, err
 	}
-	f := &fileSink{sink: sink{Handler: h, output: out}, path: string(s.Path)}
+	f := &fileSink{handler: h, path: string(s.Path), maxSize: int64(s.MaxSize), keep: s.Keep}
+	h.out = f
 	if err := f.Reopen(); err != nil {
 		return nil, err
 	}

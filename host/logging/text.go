@@ -2,66 +2,39 @@ package logging
 
 import (
 	"bytes"
-	"context"
-	"log/slog"
 	"strconv"
 	"strings"
 	"unicode"
 )
 
-// newTextHandler returns a handler that writes a record as one line for people:
+// A line of the text format is for people:
 //
 //	2026-11-23T01:02:03.004Z INFO  message key=value key="other value"
 //
 // Whatever could end the line or pass for another part of it is quoted and escaped, so
 // that a hostile message or value cannot forge a line or an attribute. slog's own text
-// handler does the formatting; textWriter makes the head of its lines easier to read.
-func newTextHandler(out *output, level slog.Level) slog.Handler {
-	return utcHandler{slog.NewTextHandler(textWriter{out}, &slog.HandlerOptions{Level: level})}
-}
+// handler does the formatting; rewriteHead makes the head of its lines easier to read.
 
-// utcHandler turns the time of every record into UTC.
-type utcHandler struct{ slog.Handler }
-
-func (h utcHandler) Handle(ctx context.Context, r slog.Record) error {
-	r.Time = r.Time.UTC()
-	return h.Handler.Handle(ctx, r)
-}
-
-func (h utcHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return utcHandler{h.Handler.WithAttrs(attrs)}
-}
-
-func (h utcHandler) WithGroup(name string) slog.Handler {
-	return utcHandler{h.Handler.WithGroup(name)}
-}
-
-// textWriter rewrites the lines of slog's text handler, each of which comes in one call.
-type textWriter struct{ out *output }
-
-// Write writes one line.
-func (w textWriter) Write(line []byte) (int, error) {
-	if _, err := w.out.Write(rewriteHead(line)); err != nil {
-		return 0, err
-	}
-	return len(line), nil
-}
-
-// rewriteHead turns "time=T level=L msg=M attributes" into "T L M attributes".
-func rewriteHead(line []byte) []byte {
+// rewriteHead turns "time=T level=L msg=M attributes" into "T L M attributes", or, if it is
+// to be bare, into "M attributes".
+func rewriteHead(line []byte, bare bool) []byte {
 	rest := bytes.TrimSuffix(line, []byte("\n"))
 	var b bytes.Buffer
 	b.Grow(len(line))
 	if after, ok := bytes.CutPrefix(rest, []byte("time=")); ok { // absent where the record has no time
 		var stamp []byte
 		stamp, rest, _ = bytes.Cut(after, []byte(" "))
-		b.Write(stamp)
-		b.WriteByte(' ')
+		if !bare {
+			b.Write(stamp)
+			b.WriteByte(' ')
+		}
 	}
 	level, rest, _ := bytes.Cut(bytes.TrimPrefix(rest, []byte("level=")), []byte(" "))
-	b.Write(level)
-	for range max(1, len("ERROR ")-len(level)) {
-		b.WriteByte(' ')
+	if !bare {
+		b.Write(level)
+		for range max(1, len("ERROR ")-len(level)) {
+			b.WriteByte(' ')
+		}
 	}
 	rest = bytes.TrimPrefix(rest, []byte("msg="))
 	var message string

@@ -1,4 +1,4 @@
 broker "sqllite" "a" {}
 broker "rabbitmq" "b" { password = "hunter2" }
 meta_storage "mongo" "c" {}
-logger "syslog" "d" {}
+logger "pigeon" "d" {}
