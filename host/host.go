@@ -39,6 +39,7 @@ type Host struct {
 	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
+	types    types
 
 	quit chan struct{}
 	wg   sync.WaitGroup
@@ -76,6 +77,7 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	h.pool = pool.New(pool.Options{Workers: cfg.Host.NumberOfWorkers, Launcher: h.launcher, Logger: logger,
 		Observer: &dispatch.Observer{Logger: logger, Pusher: h.pusher}, OnBroken: h.broken})
 	h.pool.SetPlugins(h.plugins())
+	h.served()
 	h.dispatch = dispatch.New(h.dispatchOptions())
 	h.wg.Go(h.follow)
 	return h, nil
@@ -98,7 +100,7 @@ func (h *Host) dispatchOptions() dispatch.Options {
 	c := h.cfg.Host
 	o := dispatch.Options{Pool: h.pool, Logger: h.logger, Host: c.Name, Lease: c.LeaseTime,
 		EmptySleep: c.EmptyQueueSleepTime, BusySleep: c.WorkersActiveSleepTime, TimeLimit: h.timeLimit,
-		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes}
+		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher}
 	for _, b := range h.brokers {
 		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
 			CountFor: b.TaskCountCachingTime, Broker: b.Handle})
@@ -169,8 +171,19 @@ func (h *Host) follow() {
 			return
 		case <-h.catalog.Changes():
 			h.pool.SetPlugins(h.plugins())
+			h.served()
 			h.dispatch.PluginsChanged()
 		}
+	}
+}
+
+// served takes up which task types are served now, and writes it down for programs beside
+// the host.
+func (h *Host) served() {
+	snapshot := h.catalog.Current()
+	h.types.set(snapshot.Types(), h.logger)
+	if err := snapshot.Save(string(h.cfg.Host.StateDir), string(h.cfg.Host.PluginDir)); err != nil {
+		h.logger.Warn("programs beside the host will not know what is served", "error", err)
 	}
 }
 

@@ -66,6 +66,12 @@ type Options struct {
 	// MaxAttempts is how often a task is tried, MaxCrashes how many hosts it may take
 	// with it; at least 1.
 	MaxAttempts, MaxCrashes int
+	// Check reports what is wrong with a task's parameters, before it runs; nil: nothing is.
+	Check func(t *task.Task) error
+	// Revertible reports whether a task of that type that has failed for good may have to
+	// be undone; Pusher queues the tasks that undo others. Nil: none has to be.
+	Revertible func(taskType string) bool
+	Pusher     *Pusher
 	// Backoff returns how long to wait before the attempt after the given one.
 	Backoff func(attempt int) time.Duration
 }
@@ -93,6 +99,8 @@ type Dispatcher struct {
 	held     int              // unsettled deliveries of all sources
 	idle     chan struct{}    // closed when held is 0, while somebody waits for that
 	unserved map[string]*park // by type
+
+	telling telling
 }
 
 // New starts a dispatcher.
@@ -100,6 +108,12 @@ func New(o Options) *Dispatcher {
 	o.MaxAttempts, o.MaxCrashes = max(1, o.MaxAttempts), max(1, o.MaxCrashes)
 	if o.Backoff == nil {
 		o.Backoff = DefaultBackoff
+	}
+	if o.Check == nil {
+		o.Check = func(*task.Task) error { return nil }
+	}
+	if o.Revertible == nil {
+		o.Revertible = func(string) bool { return false }
 	}
 	if o.TimeLimit == nil {
 		o.TimeLimit = func(string) time.Duration { return 0 }
@@ -120,6 +134,7 @@ func New(o Options) *Dispatcher {
 		}
 	}
 	d.wg.Go(d.feed)
+	d.wg.Go(d.tell)
 	d.outWG.Go(d.receive)
 	return d
 }

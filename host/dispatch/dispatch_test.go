@@ -107,6 +107,7 @@ type watched struct {
 	stats, leases, extends, settles atomic.Int64
 	fail                            atomic.Bool
 	loseAll                         atomic.Bool
+	noPush                          atomic.Bool
 }
 
 var errDown = errors.New("connection refused")
@@ -117,6 +118,12 @@ func (w *watched) Stats(ctx context.Context) (brokers.Stats, error) {
 		return brokers.Stats{}, errDown
 	}
 	return w.Broker.Stats(ctx)
+}
+func (w *watched) Push(ctx context.Context, tasks []task.Task) error {
+	if w.noPush.Load() {
+		return errDown
+	}
+	return w.Broker.Push(ctx, tasks)
 }
 func (w *watched) Lease(ctx context.Context, n int, ttl time.Duration) ([]brokers.Delivery, error) {
 	w.leases.Add(1)

@@ -49,14 +49,6 @@ func (o *Observer) Log(plugin string, pid int, job *pool.Job, l *pluginpb.Log) {
 	_ = o.Logger.Handler().Handle(context.Background(), r)
 }
 
-// State is not written while a task runs; its result carries all states.
-func (o *Observer) State(*pool.Job, *pluginpb.State) {}
-
-// Progress is logged.
-func (o *Observer) Progress(job *pool.Job, p *pluginpb.Progress) {
-	o.Logger.Debug("progress", "task", job.Task.ID, "type", job.Task.Type, "fraction", p.GetFraction(), "text", clip(p.GetText(), maxReason))
-}
-
 // Push queues a task that a task pushes.
 func (o *Observer) Push(_ *pool.Job, p *pluginpb.Push, reply func(*pluginpb.PushReply)) {
 	o.Pusher.Push(p, reply)
@@ -64,11 +56,13 @@ func (o *Observer) Push(_ *pool.Job, p *pluginpb.Push, reply func(*pluginpb.Push
 
 // Running writes down that a task is in progress.
 func (o *Observer) Running(job *pool.Job, plugin string, pid int, started time.Time) {
-	dv := job.Tag.(*delivery)
-	d := dv.source.d
-	if !dv.source.stillOurs(dv, time.Now()) {
+	dv, ok := job.Tag.(*delivery)
+	if !ok || !dv.source.stillOurs(dv, time.Now()) {
 		return
 	}
-	d.stores.put([]task.Record{{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, ExStart: started.UTC(),
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Plugin: plugin, Process: pid}}}, nil)
+	d := dv.source.d
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, ExStart: started.UTC(), Run: dv.run(d.o.Host)}
+	rec.Run.Plugin, rec.Run.Process = plugin, pid
+	dv.told.begun(&rec)
+	d.stores.put([]task.Record{rec}, nil)
 }

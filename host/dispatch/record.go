@@ -176,11 +176,12 @@ func (w *writer) isolate(ctx context.Context, records []task.Record) (left []tas
 	}
 	for i, r := range records {
 		err := put(r)
-		if err != nil && r.Meta != nil {
+		if err != nil && (r.Meta != nil || r.Run.Result != nil) {
 			bare := r
-			bare.Meta, bare.Run.Note = nil, clip("additional meta info left out: the meta storage refuses it: "+err.Error(), maxReason)
+			bare.Meta, bare.Run.Result = nil, nil
+			bare.Run.Note = clip("additional meta info and result value left out: the meta storage refuses them: "+err.Error(), maxReason)
 			if put(bare) == nil {
-				w.logger.Warn("record written without its additional meta info, which the meta storage refuses", "store", w.Name, "task", r.ID, "error", err)
+				w.logger.Warn("record written without its additional meta info and result value, which the meta storage refuses", "store", w.Name, "task", r.ID, "error", err)
 				continue
 			}
 		}

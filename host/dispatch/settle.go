@@ -21,6 +21,7 @@ const (
 	maxError    = 16 << 10
 	maxStack    = 64 << 10
 	maxMeta     = 1 << 20
+	maxResult   = 1 << 20
 	maxStates   = 1000
 	// maxReason bounds the reason of a settlement, which brokers keep.
 	maxReason = 2 << 10
@@ -34,6 +35,10 @@ func (d *Dispatcher) receive() {
 		settlements := map[*source][]brokers.Settlement{}
 		for i := range outcomes {
 			o := &outcomes[i]
+			if u, ok := o.Job.Tag.(*undoing); ok {
+				d.reverted(u, o, now)
+				continue
+			}
 			dv := o.Job.Tag.(*delivery)
 			if !dv.source.stillOurs(dv, now) {
 				// Whoever has it now records and settles it.
@@ -41,6 +46,9 @@ func (d *Dispatcher) receive() {
 				continue
 			}
 			rec, st := d.conclude(o, dv, now)
+			if d.toBeUndone(dv, st) && d.undo(dv, rec, st, o) {
+				continue
+			}
 			if rec != nil {
 				records = append(records, *rec)
 			}
@@ -114,14 +122,26 @@ func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
 	if !dv.announced {
 		return nil
 	}
-	return &task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending,
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: d.o.Host, Note: note}}
+	rec := &task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending,
+		Run: dv.run(d.o.Host)}
+	rec.Run.Note = note
+	return rec
+}
+
+// run returns what a record says of every run of the delivery.
+func (dv *delivery) run(host string) task.Run {
+	return task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: host, Undoes: dv.Task.Undoes}
 }
 
 // record makes the record of a run.
 func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
 	rec := RecordOf(o, d.o.Host)
 	rec.Run.Delivery, rec.Run.Crashes = dv.order(), dv.crashes
+	progress, states := dv.told.last()
+	rec.Run.Progress = progress
+	if o.Kind == pool.Died {
+		rec.Run.States = states // else its result has them
+	}
 	return rec
 }
 
@@ -132,7 +152,7 @@ func RecordOf(o *pool.Outcome, host string) task.Record {
 	t := o.Job.Task
 	rec := task.Record{ID: t.ID, Type: t.Type, Status: task.Completed,
 		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
-		Run: task.Run{Attempt: o.Job.Attempt, Host: host, Process: o.PID, Plugin: o.Plugin}}
+		Run: task.Run{Attempt: o.Job.Attempt, Host: host, Process: o.PID, Plugin: o.Plugin, Undoes: t.Undoes}}
 	if o.Kind == pool.Ended {
 		recordResult(&rec, o)
 		return rec
@@ -174,11 +194,18 @@ func recordResult(rec *task.Record, o *pool.Outcome) {
 	}
 	if meta := r.GetMeta(); len(meta) > 0 {
 		if len(meta) > maxMeta {
-			rec.Run.Note = fmt.Sprintf("additional meta info left out: %d bytes, at most %d are kept", len(meta), maxMeta)
+			note(rec, fmt.Sprintf("additional meta info left out: %d bytes, at most %d are kept", len(meta), maxMeta))
 		} else if err := json.Unmarshal(meta, &rec.Meta); err != nil {
 			rec.Meta = nil
-			rec.Run.Note = "additional meta info left out: it is not a JSON object"
+			note(rec, "additional meta info left out: it is not a JSON object")
 		}
+	}
+	if value := r.GetValue(); len(value) > maxResult {
+		note(rec, fmt.Sprintf("result value left out: %d bytes, at most %d are kept", len(value), maxResult))
+	} else if len(value) > 0 && !json.Valid(value) {
+		note(rec, "result value left out: it is not JSON")
+	} else if len(value) > 0 {
+		rec.Run.Result = value
 	}
 	if f := r.GetFailure(); f != nil {
 		rec.Run.Error, rec.Run.Stack = clip(f.GetMessage(), maxError), clip(f.GetStack(), maxStack)
@@ -189,6 +216,14 @@ func recordResult(rec *task.Record, o *pool.Outcome) {
 			rec.RespM = rec.Run.Error
 		}
 	}
+}
+
+// note adds a remark to a record.
+func note(rec *task.Record, text string) {
+	if rec.Run.Note != "" {
+		text = rec.Run.Note + "; " + text
+	}
+	rec.Run.Note = text
 }
 
 // clip cuts s to at most n bytes and makes it valid UTF-8.
@@ -220,6 +255,23 @@ func (d *Dispatcher) buryUnreadable(dv *delivery) {
 		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Host: d.o.Host, Error: reason, Ended: time.Now().UTC()}}
 	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
 		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
+}
+
+// refused settles a task whose parameters are not what its plugin wants, without running
+// it. Trying again would not help: it goes to the dead letters at once.
+func (d *Dispatcher) refused(dv *delivery) bool {
+	err := d.o.Check(&dv.Task)
+	if err == nil {
+		return false
+	}
+	reason := clip(err.Error(), maxReason)
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed, RetC: task.Error, RespM: reason, Run: dv.run(d.o.Host)}
+	rec.Run.Error, rec.Run.Ended = reason, time.Now().UTC()
+	rec.Run.Note = "refused without having run: its parameters are not what its plugin wants"
+	d.o.Logger.Warn("task refused: its parameters are not what its plugin wants", "task", dv.Task.ID, "type", dv.Task.Type, "error", reason)
+	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
+		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
+	return true
 }
 
 // examine looks what is known of tasks that may have run before. It returns those that are
@@ -262,6 +314,11 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
 	crashes := 0
 	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && samePush(rec.Run.Delivery, dv.order()) {
+		if u := rec.Run.Undo; u != nil && u.State == task.UndoPending {
+			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
+			d.outWG.Go(func() { d.goOn(&undoing{dv: dv, record: rec, st: st}) })
+			return nil
+		}
 		switch {
 		case !rec.Run.Ended.IsZero() && rec.Run.Delivery < dv.order()-1:
 			// It ended in an earlier life: since then it has been put back from the dead
@@ -283,17 +340,19 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 			return nil
 		}
 	}
-	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress,
-		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: crashes, Host: d.o.Host}}
+	dv.crashes = crashes
+	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, Run: dv.run(d.o.Host)}
 	if crashes >= d.o.MaxCrashes {
 		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, time.Now().UTC()
 		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
 		rec.Run.Error = rec.RespM
 		st.Verdict, st.Reason = brokers.Bury, rec.RespM
-		d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
+		if !d.toBeUndone(dv, st) || !d.undo(dv, &rec, st, nil) {
+			d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
+		}
 		return nil
 	}
-	dv.crashes, dv.announced = crashes, true
+	dv.announced = true
 	return &rec
 }
 

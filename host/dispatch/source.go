@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type delivery struct {
 	crashes  int // hosts that it has taken with it so far
 	// announced says that it has been written down that it runs, before it did.
 	announced bool
+	told      told
 }
 
 // ask is what the feed wants of a source: to lease so many tasks, or (0) to count them.
@@ -174,7 +176,7 @@ func (s *source) checked(all []*delivery) (run []*delivery) {
 	if len(doubtful) > 0 {
 		run = append(run, s.d.examine(s.d.feedCtx, doubtful)...)
 	}
-	return run
+	return slices.DeleteFunc(run, func(dv *delivery) bool { return s.d.refused(dv) })
 }
 
 // heard takes in how a call of the broker went, and tells of changes.

@@ -14,6 +14,8 @@ type Job struct {
 	Attempt int
 	// Limit is the most time it may run in its process; 0 is none.
 	Limit time.Duration
+	// Revert says that the task is not run: its plugin says which task would undo it.
+	Revert bool
 	// Tag is the submitter's own; the pool does not look at it.
 	Tag any
 

@@ -305,7 +305,10 @@ func (p *Pool) heard(ev event) {
 	for i := range ev.outcomes {
 		o := &ev.outcomes[i]
 		w.load -= o.Job.cost
-		if o.Kind == Ended {
+		switch {
+		case o.Job.Revert: // says nothing of how long a run takes
+			w.served++
+		case o.Kind == Ended:
 			d := max(0, time.Duration(o.Result.GetDuration()))
 			if d == 0 || d > o.Duration {
 				d = o.Duration
@@ -313,7 +316,7 @@ func (p *Pool) heard(ev event) {
 			g.learn(o.Job.Task.Type, d)
 			p.typical.add(d)
 			w.served++
-		} else {
+		default:
 			g.learn(o.Job.Task.Type, o.Duration)
 			p.typical.add(o.Duration)
 		}

@@ -127,7 +127,7 @@ func (w *worker) assign(jobs []*Job) bool {
 
 func (j *Job) message(grace time.Duration) *pluginpb.Task {
 	t := &pluginpb.Task{Id: string(j.Task.ID), Type: j.Task.Type, Params: j.Task.Params,
-		TimeLimit: int64(j.Limit), Attempt: int32(j.Attempt), Priority: int32(j.Task.Priority)}
+		TimeLimit: int64(j.Limit), Attempt: int32(j.Attempt), Priority: int32(j.Task.Priority), Revert: j.Revert}
 	if j.Limit > 0 {
 		t.SoftLimit = int64(j.softLimit(grace))
 	}
