@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/backplane/leptir/internal/testbin"
+
 	"github.com/backplane/leptir/host/process"
 )
 
@@ -533,4 +535,21 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// A plugin that is nothing but an error reporter is not broken for having no task types.
+func TestErrorReporterAlone(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	bin, err := os.ReadFile(testbin.Build(t, "examples/reporter"))
+	require.NoError(t, err)
+	b.drop("reporter", bin)
+	b.open()
+	b.eventually("it is judged", func() bool { return b.plugin("reporter").Status != StatusProbing })
+	p := b.plugin("reporter")
+	require.Equal(t, StatusReady, p.Status)
+	require.Empty(t, p.Problem)
+	require.True(t, p.ErrorReporter)
+	require.Empty(t, p.Types)
+	require.NotEmpty(t, p.Staged)
 }

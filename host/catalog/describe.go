@@ -23,7 +23,8 @@ const (
 
 // description is what a binary has said of itself, checked.
 type description struct {
-	types                       []Type
+	types                       []Type // none, of one that is an error reporter only
+	errorReporter               bool
 	version, commit, sdkVersion string
 }
 
@@ -31,7 +32,7 @@ type description struct {
 // something that can be relied on and shown.
 func checkDescription(d *pluginpb.DescribeResponse) (description, error) {
 	tasks := d.GetTasks()
-	if len(tasks) == 0 {
+	if len(tasks) == 0 && !d.GetErrorReporter() {
 		return description{}, errors.New("it serves no task types")
 	}
 	if len(tasks) > maxTypes {
@@ -62,7 +63,7 @@ func checkDescription(d *pluginpb.DescribeResponse) (description, error) {
 			return description{}, fmt.Errorf("it names task type %q twice", types[i].Name)
 		}
 	}
-	return description{types: types, version: clean(d.GetVersion(), maxVersionBytes),
+	return description{types: types, errorReporter: d.GetErrorReporter(), version: clean(d.GetVersion(), maxVersionBytes),
 		commit: clean(d.GetCommit(), maxVersionBytes), sdkVersion: clean(d.GetSdkVersion(), maxVersionBytes)}, nil
 }
 

@@ -38,6 +38,7 @@ func TestCheckDescription(t *testing.T) {
 		{"nil type", one(nil), "its task type number 1: task type is empty"},
 		{"empty name", one(&pluginpb.TaskType{}), "its task type number 1: task type is empty"},
 		{"long name", one(&pluginpb.TaskType{Name: strings.Repeat("x", 129)}), "its task type number 1: task type is 129 bytes long, at most 128 are allowed"},
+		{"an error reporter alone", &pluginpb.DescribeResponse{ErrorReporter: true}, ""},
 		{"many types", many(1000), ""},
 		{"too many types", many(1001), "it says that it serves 1001 task types, at most 1000 are allowed"},
 		{"large schema", one(&pluginpb.TaskType{Name: "a", ParamsSchema: schema(256 << 10)}), ""},

@@ -337,6 +337,7 @@ func (s *entries) snapshot(dir string, prev *Snapshot, now time.Time) *Snapshot 
 func (s *entries) fill(p *Plugin, e *entry) {
 	b := e.served
 	p.Status, p.Staged, p.SHA256, p.Generation = StatusReady, b.staged, b.sum, e.generation
+	p.ErrorReporter = b.errorReporter
 	p.Version, p.Commit, p.SDKVersion = b.version, b.commit, b.sdkVersion
 	var problems []string
 	if e.problem != "" {

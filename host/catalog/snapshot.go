@@ -56,8 +56,11 @@ type Plugin struct {
 	// has started. It rises whenever another one takes over, also when that one is an
 	// earlier one come back.
 	Generation int
-	// Types are sorted by name. They must not be changed.
+	// Types are sorted by name. They must not be changed. An error reporter may have none.
 	Types []Type
+	// ErrorReporter says that it can be used as an error reporter, too, or, where there
+	// are no Types, only as one.
+	ErrorReporter bool
 	// Version, Commit and SDKVersion are what the plugin says of itself, cleaned of
 	// everything that could not be shown; each may be empty.
 	Version, Commit, SDKVersion string

@@ -121,20 +121,17 @@ func (q *queue) run(ctx context.Context) {
 			q.count(0, 0, len(batch), errors.New("the host has ended before they could be delivered"))
 			continue
 		}
-		delivered, err := q.deliver(ctx, batch)
-		delivered = max(0, min(delivered, len(batch)))
-		if err == nil && delivered < len(batch) {
-			err = errors.New("the reporter does not say why")
-		}
-		q.count(delivered, len(batch)-delivered, 0, err)
+		lost, err := q.deliver(ctx, batch)
+		lost = max(0, min(lost, len(batch)))
+		q.count(len(batch)-lost, lost, 0, err)
 	}
 }
 
 // deliver calls the reporter. A panic of it, or of the library behind it, is an error.
-func (q *queue) deliver(ctx context.Context, batch []Report) (delivered int, err error) {
+func (q *queue) deliver(ctx context.Context, batch []Report) (lost int, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			delivered, err = 0, fmt.Errorf("it panicked: %v", p)
+			lost, err = len(batch), fmt.Errorf("it panicked: %v", p)
 		}
 	}()
 	for i := range batch {

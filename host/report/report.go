@@ -80,11 +80,10 @@ type Task struct {
 
 // A Reporter delivers reports to one place. Its methods are called by one goroutine.
 type Reporter interface {
-	// Report delivers reports, in this order, and returns how many of them, counted from
-	// the first, have been delivered; the others are lost, err says why. It returns soon
-	// after the end of ctx. The reports are fit to be shown: redacted, and bounded in
-	// size. They must not be changed.
-	Report(ctx context.Context, batch []Report) (delivered int, err error)
+	// Report delivers reports and returns how many of them could not be, which are lost
+	// then; err says why. It returns soon after the end of ctx. The reports are fit to
+	// be shown: redacted, and bounded in size. They must not be changed.
+	Report(ctx context.Context, batch []Report) (lost int, err error)
 	// Close lets go of what the reporter holds. It is called once, after the last Report.
 	Close() error
 }

@@ -8,14 +8,27 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	sentrygo "github.com/getsentry/sentry-go"
+	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/backplane/leptir/host/report"
 	"github.com/backplane/leptir/internal/settings"
 	"github.com/backplane/leptir/internal/version"
+)
+
+const (
+	// How long one try to send an event may take, how often it is tried again after a
+	// failure of the network or 5xx, and the waits between, all within the reporter's
+	// timeout.
+	tryTimeout = 10 * time.Second
+	retries    = 3
+	waitFirst  = 500 * time.Millisecond
+	waitMost   = 5 * time.Second
 )
 
 // Kind returns the kind "sentry".
@@ -49,17 +62,25 @@ func (s *Settings) Open(_ context.Context, env report.Env) (report.Reporter, err
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("error reporter %q: %w", env.Name, err)
 	}
-	r := &reporter{base: http.DefaultTransport.(*http.Transport).Clone()}
+	r := &reporter{base: http.DefaultTransport.(*http.Transport).Clone(), http: retryablehttp.NewClient()}
 	r.base.MaxIdleConns = 2
+	c := r.http
+	c.HTTPClient = &http.Client{Transport: r.base, Timeout: tryTimeout, CheckRedirect: noRedirect}
+	c.Logger = nil // it would log the address
+	c.RetryMax, c.RetryWaitMin, c.RetryWaitMax = retries, waitFirst, waitMost
+	c.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	c.CheckRetry = func(ctx context.Context, resp *http.Response, err error) (bool, error) {
+		if resp != nil && resp.StatusCode == http.StatusTooManyRequests {
+			return false, nil // sentry-go knows how long to be silent
+		}
+		return retryablehttp.DefaultRetryPolicy(ctx, resp, err)
+	}
 	transport := &transport{HTTPSyncTransport: sentrygo.NewHTTPSyncTransport(), reporter: r}
 	var err error
 	r.client, err = sentrygo.NewClient(sentrygo.ClientOptions{
 		Dsn: s.DSN.Reveal(), Environment: s.Environment, ServerName: env.Host, Release: "leptir@" + version.String(),
 		Transport: transport, DisableClientReports: true,
-		HTTPClient: &http.Client{
-			Transport:     roundTripper{r},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		HTTPClient: &http.Client{Transport: roundTripper{r}, CheckRedirect: noRedirect},
 		// What they add is about this process: its modules, its runtime, its variables.
 		Integrations: func([]sentrygo.Integration) []sentrygo.Integration { return nil },
 	})
@@ -81,21 +102,18 @@ type reporter struct {
 var errNotSent = errors.New("it was not sent: the server has asked for fewer events for a while")
 
 // Report implements report.Reporter.
-func (r *reporter) Report(ctx context.Context, batch []report.Report) (int, error) {
+func (r *reporter) Report(ctx context.Context, batch []report.Report) (lost int, err error) {
 	for i := range batch {
 		if ctx.Err() != nil {
-			return i, context.Cause(ctx)
+			return lost + len(batch) - i, context.Cause(ctx)
 		}
 		r.ctx, r.outcome = ctx, errNotSent
 		r.client.CaptureEvent(eventOf(&batch[i]), nil, nil)
 		if r.outcome != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return i, cause
-			}
-			return i, r.outcome
+			lost, err = lost+1, r.outcome
 		}
 	}
-	return len(batch), nil
+	return lost, err
 }
 
 // Close implements report.Reporter.
@@ -119,10 +137,10 @@ type roundTripper struct{ reporter *reporter }
 
 // RoundTrip implements http.RoundTripper.
 func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := rt.reporter.base.RoundTrip(req)
+	resp, err := (&retryablehttp.RoundTripper{Client: rt.reporter.http}).RoundTrip(req)
 	switch {
 	case err != nil:
-		rt.reporter.outcome = err
+		rt.reporter.outcome = withoutURL(req.Context(), err)
 	case resp.StatusCode/100 != 2:
 		rt.reporter.outcome = fmt.Errorf("the server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
 	default:
@@ -130,6 +148,20 @@ func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	return resp, err
 }
+
+// withoutURL returns an error of the client without the address, which it repeats.
+func withoutURL(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if e := (*url.Error)(nil); errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// noRedirect keeps events from going elsewhere than they were meant to.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // eventOf makes a report into an event.
 func eventOf(rep *report.Report) *sentrygo.Event {

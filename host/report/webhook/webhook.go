@@ -150,12 +150,12 @@ type document struct {
 func (r *reporter) Report(ctx context.Context, batch []report.Report) (int, error) {
 	body, err := json.Marshal(document{Version: 1, Reports: batch})
 	if err != nil {
-		return 0, fmt.Errorf("write JSON: %w", err)
+		return len(batch), fmt.Errorf("write JSON: %w", err)
 	}
 	r.body, r.last = body, nil
 	req, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPost, r.settings.URL.Reveal(), bytes.NewReader(body))
 	if err != nil {
-		return 0, errors.New("make the request: its url is no address")
+		return len(batch), errors.New("make the request: its url is no address")
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "leptir/"+version.String())
@@ -164,7 +164,7 @@ func (r *reporter) Report(ctx context.Context, batch []report.Report) (int, erro
 	}
 	req.Header.Set(HeaderDelivery, uuid.NewString())
 	if err := r.sign(req.Request); err != nil {
-		return 0, err
+		return len(batch), err
 	}
 	resp, err := r.client.Do(req)
 	if resp != nil {
@@ -173,19 +173,19 @@ func (r *reporter) Report(ctx context.Context, batch []report.Report) (int, erro
 	}
 	switch {
 	case err != nil && ctx.Err() != nil && r.last != nil:
-		return 0, fmt.Errorf("%w; the last try: %w", context.Cause(ctx), r.last)
+		return len(batch), fmt.Errorf("%w; the last try: %w", context.Cause(ctx), r.last)
 	case err != nil && ctx.Err() != nil:
-		return 0, context.Cause(ctx)
+		return len(batch), context.Cause(ctx)
 	case err != nil && r.last != nil:
-		return 0, r.last
+		return len(batch), r.last
 	case err != nil:
-		return 0, withoutURL(err)
+		return len(batch), withoutURL(err)
 	case resp.StatusCode/100 == 3:
-		return 0, fmt.Errorf("%w, a redirect; redirects are not followed: set url to where it leads", answered(resp))
+		return len(batch), fmt.Errorf("%w, a redirect; redirects are not followed: set url to where it leads", answered(resp))
 	case resp.StatusCode/100 != 2:
-		return 0, answered(resp)
+		return len(batch), answered(resp)
 	}
-	return len(batch), nil
+	return 0, nil
 }
 
 func answered(resp *http.Response) error {
