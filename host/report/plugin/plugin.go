@@ -89,7 +89,7 @@ func (r *reporter) Report(ctx context.Context, batch []report.Report) (lost int,
 
 // deliver makes the calls for some reports, all at once, and one by one if the process dies
 // of that: then only the one is lost that it dies of.
-func (r *reporter) deliver(ctx context.Context, part []report.Report) (lost int, err error) {
+func (r *reporter) deliver(ctx context.Context, part []report.Report) (int, error) {
 	var calls []*pluginpb.ReportCall
 	var ends []int // where the calls of each report end
 	for i := range part {
@@ -110,17 +110,18 @@ func (r *reporter) deliver(ctx context.Context, part []report.Report) (lost int,
 		case !died || len(part) == 1 && try == triesMost:
 			return len(part), r.problem
 		case len(part) > 1:
-			for i := range part {
-				if n, problem := r.deliver(ctx, part[i:i+1]); problem != nil {
-					lost, err = lost+n, problem
-				}
-			}
-			if lost == 0 {
-				err = nil
-			}
-			return lost, err
+			return r.deliverSingly(ctx, part)
 		}
 	}
+}
+
+func (r *reporter) deliverSingly(ctx context.Context, part []report.Report) (lost int, err error) {
+	for i := range part {
+		if n, problem := r.deliver(ctx, part[i:i+1]); problem != nil {
+			lost, err = lost+n, problem
+		}
+	}
+	return lost, err
 }
 
 // call makes the calls within the call's time limit.

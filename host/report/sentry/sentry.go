@@ -93,6 +93,7 @@ func (s *Settings) Open(_ context.Context, env report.Env) (report.Reporter, err
 type reporter struct {
 	client *sentrygo.Client
 	base   *http.Transport
+	http   *retryablehttp.Client // on base
 
 	// Of the event under way. All of it happens on the goroutine that calls Report.
 	ctx     context.Context
