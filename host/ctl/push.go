@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"time"
 
@@ -33,6 +34,7 @@ type pushFlags struct {
 	timeLimit time.Duration
 	number    int
 	id        string
+	force     bool
 	wait      bool
 	timeout   time.Duration
 	json      bool
@@ -44,6 +46,7 @@ func (p *program) pushCommand() *cobra.Command {
 		Use:   "push TYPE [flags]",
 		Short: "Push tasks and print their ids.",
 		Long: "Push a task of the given type to the broker of its priority, and print its id on a line of its own. It is safely queued then.\n\n" +
+			"Where the plugins are on this machine too, a type that none of them serves, and parameters that are not what the type's plugin wants, are refused.\n\n" +
 			"With -wait its record is printed too once it has ended, after all attempts; the exit code is 1 if it failed or ran out of time.",
 		Example: `  leptirctl push mailer.send -p to=ann@example.com -p copies=2
   leptirctl push report.make -params @report.json -at "2030-01-31 08:00"
@@ -61,7 +64,7 @@ func (p *program) pushCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return p.push(cmd.Context(), t, f)
+			return p.push(cmd.Context(), t, f, cmd.ErrOrStderr())
 		},
 	}
 	flags := cmd.Flags()
@@ -73,6 +76,7 @@ func (p *program) pushCommand() *cobra.Command {
 	flags.Var(newValue(&f.timeLimit, "DURATION", timeLimit), "time-limit", "the most time that it may run; by default what the host says; none is no limit")
 	flags.Var(newValue(&f.number, "N", between(1, maxNumber)), "number", "push so many of it, 1 by default")
 	flags.Var(newValue(&f.id, "ID", taskID), "id", "the task's id; a task with this id that is queued already is not queued twice. By default it gets a new one")
+	flags.BoolVar(&f.force, "force", false, "push it although no plugin of this machine serves its type, or its parameters are not what the plugin wants")
 	flags.BoolVar(&f.wait, "wait", false, "wait until it has ended and print its record")
 	addTimeout(flags, &f.timeout)
 	flags.BoolVar(&f.json, "json", false, `print JSON, an object a line: {"_id":ID}, or with -wait the record`)
@@ -105,10 +109,15 @@ func (p *program) newTask(ctx context.Context, typ string, f *pushFlags) (task.T
 }
 
 // push pushes the task as often as asked for.
-func (p *program) push(ctx context.Context, t task.Task, f *pushFlags) error {
+func (p *program) push(ctx context.Context, t task.Task, f *pushFlags, stderr io.Writer) error {
 	cfg, _, err := p.load()
 	if err != nil {
 		return err
+	}
+	if !f.force {
+		if err := checkTask(ctx, cfg, &t, stderr); err != nil {
+			return err
+		}
 	}
 	var w *waiter
 	if f.wait {

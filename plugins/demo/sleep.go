@@ -27,7 +27,7 @@ func (t *Slow) DoJob(ctx context.Context) (sdk.ReturnCode, error) {
 }
 
 type sleepParams struct {
-	Seconds float64 `json:"seconds,omitempty"`
+	Seconds float64 `json:"seconds,omitempty" min:"0" doc:"How long, in seconds."`
 }
 
 func sleep(ctx context.Context, t *sdk.BaseTask, p sleepParams) error {

@@ -1,0 +1,57 @@
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/backplane/leptir/host"
+	"github.com/backplane/leptir/host/config"
+	"github.com/backplane/leptir/host/schema"
+	"github.com/backplane/leptir/internal/suggest"
+	"github.com/backplane/leptir/task"
+)
+
+// maxListed is how many task types a message lists.
+const maxListed = 10
+
+// checkTask refuses a task that nobody serves, or whose parameters are not what its plugin
+// wants, as far as that is known on this machine. On one without plugins nothing is known,
+// and every task is fine.
+func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, stderr io.Writer) error {
+	known, err := host.KnownTypes(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		fmt.Fprintf(stderr, "leptirctl: pushing without a check, as it cannot be known what the plugins serve: %v\n", err)
+		return nil
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	typ, ok := known[t.Type]
+	if !ok {
+		names := slices.Sorted(maps.Keys(known))
+		text := fmt.Sprintf("no plugin in %s serves task type %q", cfg.Host.PluginDir, t.Type)
+		if near := suggest.Name(t.Type, names); near != "" {
+			text += fmt.Sprintf("; did you mean %s?", near)
+		} else if len(names) > maxListed {
+			text += "; some that are served: " + strings.Join(names[:maxListed], ", ")
+		} else {
+			text += "; what is served: " + strings.Join(names, ", ")
+		}
+		return usagef("%s (-force pushes it all the same)", text)
+	}
+	s, err := schema.Compile(typ.ParamsSchema)
+	if err != nil {
+		return nil // the plugin checks them itself
+	}
+	if err := s.Check(t.Params); err != nil {
+		return usagef("task type %q: %v (-force pushes it all the same)", t.Type, err)
+	}
+	return nil
+}

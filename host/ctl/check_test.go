@@ -1,0 +1,39 @@
+package ctl
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// What a plugin of this machine is known not to want is not pushed.
+func TestPushChecks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.ok("push", "not.served.yet") // nothing is known of plugins here
+	s.plugin("plugins/demo")
+	for _, c := range []struct {
+		want string
+		args []string
+	}{
+		{`no plugin in DIR/plugins serves task type "demo.nop"; did you mean demo.noop? (-force pushes it all the same)`, []string{"demo.nop"}},
+		{`no plugin in DIR/plugins serves task type "mailer"; what is served: demo.crash, demo.error, demo.noop, demo.panic, `, []string{"mailer"}},
+		{`task type "demo.sleep": parameter "seconds": not a number: "long" (-force pushes it all the same)`, []string{"demo.sleep", "-p", "seconds=long"}},
+		{`task type "demo.sleep": parameter "seconds": less than 0: -1 (-force pushes it all the same)`, []string{"demo.sleep", "-p", "seconds=-1"}},
+	} {
+		r := s.ctl(append([]string{"push"}, c.args...)...)
+		require.Equal(t, exitUsage, r.code, r)
+		require.Empty(t, r.stdout)
+		require.Contains(t, r.stderr, "leptirctl: "+sentence(c.want))
+	}
+	ready := func() int64 {
+		st, err := s.broker("default").Stats(t.Context())
+		require.NoError(t, err)
+		return st.Ready
+	}
+	require.EqualValues(t, 1, ready(), "nothing else was pushed")
+	s.ok("push", "demo.sleep", "-p", "seconds=1.5")
+	s.ok("push", "demo.nop", "-force")
+	s.ok("push", "demo.sleep", "-p", "seconds=long", "-force")
+	require.EqualValues(t, 4, ready())
+}
