@@ -114,7 +114,7 @@ func (p *program) root() *cobra.Command {
 	root.PersistentFlags().Bool("help", false, "print this help")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(p.pushCommand(), p.runCommand(), p.taskCommand(), p.statusCommand(), p.deadCommand(),
-		p.validateCommand(), p.versionCommand(), p.completionCommand())
+		p.validateCommand(), p.newCommand(), p.versionCommand(), p.completionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
 }
