@@ -16,6 +16,7 @@ import (
 
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/logging"
+	"github.com/backplane/leptir/host/report"
 	"github.com/backplane/leptir/internal/settings"
 	"github.com/backplane/leptir/metastore"
 )
@@ -31,11 +32,12 @@ type Config struct {
 	// types that plugins serve.
 	TaskAlias map[string]string
 	Host      Host
-	// Brokers, MetaStorages and Loggers are in the order of the file; there is at least
-	// one of each. Names are unique in each.
-	Brokers      []Broker
-	MetaStorages []MetaStorage
-	Loggers      []Logger
+	// Brokers, MetaStorages, Loggers and ErrorReporting are in the order of the file; there
+	// is at least one of each. Names are unique in each.
+	Brokers        []Broker
+	MetaStorages   []MetaStorage
+	Loggers        []Logger
+	ErrorReporting []ErrorReporting
 	// Plugins holds the settings of the plugins that have a block, by name. Use Plugin
 	// to get those of any plugin.
 	Plugins map[string]Plugin
@@ -44,9 +46,10 @@ type Config struct {
 // Kinds says which kinds of back ends a configuration may name. A nil registry stands for
 // an empty one.
 type Kinds struct {
-	Brokers      *brokers.Registry
-	MetaStorages *metastore.Registry
-	Loggers      *logging.Registry
+	Brokers        *brokers.Registry
+	MetaStorages   *metastore.Registry
+	Loggers        *logging.Registry
+	ErrorReporting *report.Registry
 }
 
 // Broker is one broker block.
@@ -107,6 +110,21 @@ type Logger struct {
 	Kind, Name string
 	// Settings are the kind's own.
 	Settings logging.Settings
+}
+
+// ErrorReporting is one error_reporting block.
+type ErrorReporting struct {
+	Kind, Name string
+	// Queue is how many reports may wait for it, Timeout how long it may take for those
+	// that it is handed at once.
+	Queue   int
+	Timeout time.Duration
+	// Redact are words that hide a value whose key has one in it, beside
+	// report.DefaultRedact. Parameters says whether it is shown those of tasks at all.
+	Redact     []string
+	Parameters bool
+	// Settings are the kind's own.
+	Settings report.Settings
 }
 
 // Host is the host block. Of all durations, 0 means none.
@@ -261,6 +279,18 @@ type (
 		OnStartFailure string `config:"on_start_failure" oneof:"|wait|exit" default:"wait for servers, exit for files" doc:"What happens if it cannot be opened when the host starts. \"wait\": the host serves the others and tries again. \"exit\": the host ends with an error."`
 	}
 )
+
+// errorReportingCommon is what all kinds of error_reporting share.
+type errorReportingCommon struct {
+	Queue      int           `config:"queue" min:"1" max:"100000" doc:"How many reports may wait for it; what comes while there is no room is dropped, counted and told in the log."`
+	Timeout    time.Duration `config:"timeout" min:"100ms" max:"1h" doc:"How long the delivery of the reports that it is handed at once, up to 100, may take."`
+	Redact     []string      `config:"redact" doc:"Words that hide a value of parameters and data whose key has one of them in it, beside those that always do, such as \"password\", \"secret\" and \"token\"."`
+	Parameters bool          `config:"parameters" doc:"Whether reports carry the parameters of the task."`
+}
+
+func defaultErrorReportingCommon() errorReportingCommon {
+	return errorReportingCommon{Queue: report.DefaultQueue, Timeout: report.DefaultTimeout, Parameters: true}
+}
 
 func defaultBrokerCommon() brokerCommon {
 	return brokerCommon{TaskCountCachingTime: 200 * time.Millisecond}

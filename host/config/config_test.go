@@ -10,6 +10,7 @@ import (
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/logging"
+	reporters "github.com/backplane/leptir/host/report/standard"
 	"github.com/backplane/leptir/internal/settings"
 	"github.com/backplane/leptir/metastore"
 )
@@ -120,6 +121,7 @@ func testKinds() config.Kinds {
 			metastore.Kind{Name: "sqlite", Doc: "A file.", New: func() metastore.Settings { return &recordStore{Path: "var/leptir.db"} }},
 			metastore.Kind{Name: "keys", Doc: "A server.", New: func() metastore.Settings { return &keyStore{Expires: 24 * time.Hour} }},
 		),
-		Loggers: logging.Standard(),
+		Loggers:        logging.Standard(),
+		ErrorReporting: reporters.Registry(),
 	}
 }

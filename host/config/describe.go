@@ -57,6 +57,8 @@ func Describe(kinds Kinds) []BlockDoc {
 	docs = append(docs, describeKinds(blockBroker, kinds.Brokers, &broker)...)
 	docs = append(docs, describeKinds(blockMetaStorage, kinds.MetaStorages, &store)...)
 	docs = append(docs, describeKinds(blockLogger, kinds.Loggers)...)
+	reporting := defaultErrorReportingCommon()
+	docs = append(docs, describeKinds(blockErrorReporting, kinds.ErrorReporting, &reporting)...)
 	return append(docs, describe(BlockDoc{
 		Name:   blockPlugin,
 		Labels: []string{"the plugin: its file name without an ending"},

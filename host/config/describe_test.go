@@ -19,7 +19,8 @@ func TestDescribe(t *testing.T) {
 	}
 	require.Equal(t, []string{
 		"/", "host/", "broker/server", "broker/sqlite", "meta_storage/keys", "meta_storage/sqlite",
-		"logger/file", "logger/journal", "logger/stderr", "logger/stdout", "logger/syslog", "plugin/",
+		"logger/file", "logger/journal", "logger/stderr", "logger/stdout", "logger/syslog",
+		"error_reporting/log", "error_reporting/plugin", "error_reporting/sentry", "error_reporting/webhook", "plugin/",
 	}, order)
 
 	require.Contains(t, byKind["host/"].Attributes, config.AttributeDoc{

@@ -26,6 +26,9 @@ func (c *Config) String() string {
 	for _, x := range c.Loggers {
 		dumpBlock(&b, blockLogger, []string{x.Kind, x.Name}, x.Settings)
 	}
+	for _, x := range c.ErrorReporting {
+		dumpBlock(&b, blockErrorReporting, []string{x.Kind, x.Name}, errorReportingCommon{x.Queue, x.Timeout, x.Redact, x.Parameters}, x.Settings)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
 		dumpBlock(&b, blockPlugin, []string{name}, c.Plugins[name])
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/logging"
+	"github.com/backplane/leptir/host/report"
 	"github.com/backplane/leptir/metastore"
 )
 
@@ -135,6 +136,9 @@ func newReader(dir string, kinds Kinds) *reader {
 	}
 	if kinds.Loggers == nil {
 		kinds.Loggers = logging.NewRegistry()
+	}
+	if kinds.ErrorReporting == nil {
+		kinds.ErrorReporting = report.NewRegistry()
 	}
 	return &reader{
 		decoder: decoder{dir: dir, eval: newEvalContext()},

@@ -103,6 +103,7 @@ func secretNames(kinds Kinds) []string {
 	eachKind(kinds.Brokers, collect)
 	eachKind(kinds.MetaStorages, collect)
 	eachKind(kinds.Loggers, collect)
+	eachKind(kinds.ErrorReporting, collect)
 	return slices.Sorted(maps.Keys(names))
 }
 

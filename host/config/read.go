@@ -23,18 +23,22 @@ const (
 	blockMetaStorage = "meta_storage"
 	blockLogger      = "logger"
 	blockPlugin      = "plugin"
+
+	blockErrorReporting = "error_reporting"
 )
 
 // attributeTaskAlias is the attribute of the top level.
 const attributeTaskAlias = "task_alias"
 
-var blockNames = []string{blockHost, blockBroker, blockMetaStorage, blockLogger, blockPlugin}
+var blockNames = []string{blockHost, blockBroker, blockMetaStorage, blockLogger, blockErrorReporting, blockPlugin}
 
 // standIns are the kinds and names of what a file without such a block gets.
 var standIns = map[string][]string{
 	blockBroker:      {"sqlite", "default"},
 	blockMetaStorage: {"sqlite", "records"},
 	blockLogger:      {"stderr", "console"},
+
+	blockErrorReporting: {"log", "log"},
 }
 
 // maxLabel is the longest name that a block can have, in bytes.
@@ -98,6 +102,17 @@ func (r *reader) file(body *hclsyntax.Body) {
 	for _, block := range r.orStandIn(blockLogger, blocks[blockLogger], r.kinds.Loggers.Names()) {
 		if b, ok := kindBlock(r, block, r.kinds.Loggers); ok {
 			r.config.Loggers = append(r.config.Loggers, Logger{b.kind, b.name, b.settings})
+		}
+	}
+	reporting := blocks[blockErrorReporting]
+	if _, ok := r.kinds.ErrorReporting.Kind(standIns[blockErrorReporting][0]); ok { // a program need not have any
+		reporting = r.orStandIn(blockErrorReporting, reporting, r.kinds.ErrorReporting.Names())
+	}
+	for _, block := range reporting {
+		common := defaultErrorReportingCommon()
+		if b, ok := kindBlock(r, block, r.kinds.ErrorReporting, &common); ok {
+			r.config.ErrorReporting = append(r.config.ErrorReporting, ErrorReporting{b.kind, b.name, common.Queue, common.Timeout,
+				common.Redact, common.Parameters, b.settings})
 		}
 	}
 	for _, block := range blocks[blockPlugin] {

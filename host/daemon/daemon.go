@@ -17,6 +17,7 @@ import (
 	"github.com/backplane/leptir/host"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/logging"
+	reportkinds "github.com/backplane/leptir/host/report/standard"
 	"github.com/backplane/leptir/internal/version"
 	storekinds "github.com/backplane/leptir/metastore/standard"
 )
@@ -36,7 +37,8 @@ const openTimeout = time.Minute
 
 // Kinds returns the kinds of back ends that a stock host knows.
 func Kinds() config.Kinds {
-	return config.Kinds{Brokers: brokerkinds.Registry(), MetaStorages: storekinds.Registry(), Loggers: logging.Standard()}
+	return config.Kinds{Brokers: brokerkinds.Registry(), MetaStorages: storekinds.Registry(), Loggers: logging.Standard(),
+		ErrorReporting: reportkinds.Registry()}
 }
 
 // Main runs the program with the given arguments and returns its exit code.

@@ -48,9 +48,13 @@ type Settings struct {
 
 // Validate reports a DSN that cannot be used.
 func (s *Settings) Validate() error {
-	if s.DSN == "" {
-		return errors.New("dsn: it is empty")
+	if s.DSN.Reveal() == s.DSN.String() {
+		return nil // a configuration that was shown stays a valid one
 	}
+	return s.check()
+}
+
+func (s *Settings) check() error {
 	if _, err := sentrygo.NewDsn(s.DSN.Reveal()); err != nil {
 		return errors.New("dsn: it is not of the form https://KEY@HOST/PROJECT") // the error may show it
 	}
@@ -59,7 +63,7 @@ func (s *Settings) Validate() error {
 
 // Open returns the reporter. It does not connect yet.
 func (s *Settings) Open(_ context.Context, env report.Env) (report.Reporter, error) {
-	if err := s.Validate(); err != nil {
+	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("error reporter %q: %w", env.Name, err)
 	}
 	r := &reporter{base: http.DefaultTransport.(*http.Transport).Clone(), http: retryablehttp.NewClient()}

@@ -72,7 +72,10 @@ type Settings struct {
 
 // Validate reports an address or headers that cannot be used.
 func (s *Settings) Validate() error {
-	errs := []error{s.checkURL()}
+	var errs []error
+	if s.URL.Reveal() != s.URL.String() { // a configuration that was shown stays a valid one
+		errs = append(errs, s.checkURL())
+	}
 	for name, value := range s.Headers {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
@@ -100,7 +103,7 @@ func (s *Settings) checkURL() error {
 
 // Open returns the reporter. It does not connect yet.
 func (s *Settings) Open(_ context.Context, env report.Env) (report.Reporter, error) {
-	if err := s.Validate(); err != nil {
+	if err := errors.Join(s.checkURL(), s.Validate()); err != nil {
 		return nil, fmt.Errorf("error reporter %q: %w", env.Name, err)
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
