@@ -25,12 +25,17 @@ type Observer struct {
 
 var _ pool.Observer = (*Observer)(nil)
 
+// Logs reports whether lines of that level are logged at all.
+func (o *Observer) Logs(level int32) bool {
+	return o.Logger.Enabled(context.Background(), slogLevel(level))
+}
+
+// slogLevel returns the level of a plugin's line, an untrusted number.
+func slogLevel(level int32) slog.Level { return slog.Level(max(-4, min(8, level))) }
+
 // Log writes a task's log line.
 func (o *Observer) Log(plugin string, pid int, job *pool.Job, l *pluginpb.Log) {
-	level := slog.Level(max(-4, min(8, l.GetLevel())))
-	if !o.Logger.Enabled(context.Background(), level) {
-		return
-	}
+	level := slogLevel(l.GetLevel())
 	at := time.Now()
 	if t := time.Unix(0, l.GetTime()); at.Sub(t).Abs() < time.Minute {
 		at = t

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -209,4 +210,34 @@ func TestDeafProcessIsReplaced(t *testing.T) {
 	last := b.job("ok", nil, 0)
 	require.NoError(t, b.Submit([]*Job{last}))
 	require.Equal(t, Ended, b.wait(23)[last.Task.ID].Kind)
+}
+
+// A task that floods the log by its log calls is cut to a rate; what is suppressed is told
+// of, if need be when its process ends. Lines of a level that is not logged cost nothing.
+func TestLogCallsAreLimited(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{{Name: "chaos", Generation: 1, Types: []string{"log-flood"}, MaxTasks: 1,
+		Spec: process.Spec{Plugin: "chaos", Path: testbin.Build(t, "internal/chaosplugin"), Env: []string{"LEPTIR_TEST_MODE=serve"}}}})
+	flood := b.job("log-flood", nil, 0)
+	require.NoError(t, b.Submit([]*Job{flood}))
+	require.Equal(t, Ended, b.wait(1)[flood.Task.ID].Kind)
+	const lines = 20_000
+	var passed, told int
+	require.Eventually(t, func() bool { // its process ends after its task
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		passed, told = 0, 0
+		for _, line := range b.logs {
+			var n int
+			if _, err := fmt.Sscanf(line, "log calls of tasks: (%d lines dropped: more than 256 KiB/s)", &n); err == nil {
+				told += n
+				continue
+			}
+			passed++
+		}
+		return passed+told == lines
+	}, 30*time.Second, 5*time.Millisecond)
+	require.Greater(t, passed, 900, "a burst is let through")
+	require.Greater(t, told, lines/2)
 }

@@ -71,6 +71,8 @@ type Outcome struct {
 type Observer interface {
 	// Running tells, once, of a job that has been running for announceAfter.
 	Running(job *Job, plugin string, pid int, started time.Time)
+	// Logs reports whether lines of that level are logged at all.
+	Logs(level int32) bool
 	Log(plugin string, pid int, job *Job, l *pluginpb.Log)
 	State(job *Job, s *pluginpb.State)
 	Progress(job *Job, p *pluginpb.Progress)

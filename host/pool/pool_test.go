@@ -38,6 +38,7 @@ func (b *bundle) Log(_ string, _ int, j *Job, l *pluginpb.Log) {
 	defer b.mu.Unlock()
 	b.logs = append(b.logs, l.Message)
 }
+func (b *bundle) Logs(level int32) bool                { return level >= 0 }
 func (b *bundle) Running(*Job, string, int, time.Time) {}
 func (b *bundle) State(*Job, *pluginpb.State)          {}
 func (b *bundle) Progress(*Job, *pluginpb.Progress)    {}

@@ -2,11 +2,13 @@ package pool
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/lograte"
 	"github.com/backplane/leptir/internal/pluginpb"
 )
 
@@ -54,6 +56,8 @@ type worker struct {
 	quit   chan struct{} // closed once the process's end has been dealt with
 
 	answers chan struct{} // signalled when there are replies
+
+	logRate lograte.Limiter // of the receiving goroutine
 
 	mu         sync.Mutex
 	window     []*Job // sent, without a result; the first one runs
@@ -385,7 +389,7 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		// Those tasks will not be begun, so the numbering goes back with them.
 		w.sentCount -= uint64(len(k.Recalled.GetIds()))
 	case *pluginpb.Event_Log:
-		w.pool.observer.Log(w.plugin, w.proc.PID(), w.running(k.Log.GetId()), k.Log)
+		w.log(w.running(k.Log.GetId()), k.Log, now)
 	case *pluginpb.Event_State:
 		if j := w.running(k.State.GetId()); j != nil {
 			w.pool.observer.State(j, k.State)
@@ -414,6 +418,24 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		}
 	}
 	return ""
+}
+
+// log passes a task's line on to the host's log, as far as the process may fill that.
+func (w *worker) log(j *Job, l *pluginpb.Log, now time.Time) {
+	if !w.pool.observer.Logs(l.GetLevel()) || !w.logRate.Allow(len(l.GetMessage())+len(l.GetAttrs()), now) {
+		return
+	}
+	w.tellSuppressed(now)
+	w.pool.observer.Log(w.plugin, w.proc.PID(), j, l)
+}
+
+// tellSuppressed logs how many lines have been suppressed since it was last told.
+func (w *worker) tellSuppressed(now time.Time) {
+	if notice := w.logRate.Notice(); notice != "" {
+		w.logRate.Told()
+		w.pool.observer.Log(w.plugin, w.proc.PID(), nil,
+			&pluginpb.Log{Time: now.UnixNano(), Level: int32(slog.LevelWarn), Message: "log calls of tasks: " + notice})
+	}
 }
 
 // running returns the job of that id if the process may be running it. With windows the
@@ -452,6 +474,7 @@ func (w *worker) end() {
 	close(w.quit)
 
 	now := time.Now()
+	w.tellSuppressed(now)
 	ev := event{worker: w, dead: true, exit: w.proc.Exit()}
 	progress := w.proc.Progress()
 	w.mu.Lock()

@@ -2,10 +2,11 @@ package process
 
 import (
 	"bytes"
-	"fmt"
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"github.com/backplane/leptir/internal/lograte"
 )
 
 const (
@@ -15,12 +16,6 @@ const (
 	// exit.
 	tailLines     = 40
 	tailLineBytes = 512
-	// outputRate and outputBurst bound what one process may put into the host's log, in
-	// bytes per second and at once. The rest is dropped, and counted.
-	outputRate  = 256 << 10
-	outputBurst = 1 << 20
-	// lineCost is what a line costs on top of its bytes: an empty one fills a log, too.
-	lineCost = 64
 	// sinkQueue is how many lines of all processes may wait for the log.
 	sinkQueue = 4096
 )
@@ -41,16 +36,14 @@ type output struct {
 	pid    func() int
 	sink   chan<- Line
 
-	mu      sync.Mutex
-	tail    []string // ring
-	next    int
-	tokens  float64
-	last    time.Time
-	dropped int
+	mu   sync.Mutex
+	tail []string // ring
+	next int
+	rate lograte.Limiter
 }
 
 func newOutput(plugin string, pid func() int, sink chan<- Line) *output {
-	return &output{plugin: plugin, pid: pid, sink: sink, tokens: outputBurst}
+	return &output{plugin: plugin, pid: pid, sink: sink}
 }
 
 func (o *output) line(stream string, b []byte, cut bool) {
@@ -62,21 +55,19 @@ func (o *output) line(stream string, b []byte, cut bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.keep(text)
-	if !o.last.IsZero() {
-		o.tokens = min(outputBurst, o.tokens+now.Sub(o.last).Seconds()*outputRate)
-	}
-	o.last = now
-	cost := float64(len(text) + lineCost)
-	if o.tokens < cost {
-		o.dropped++
+	if !o.rate.Allow(len(text), now) {
 		return
 	}
-	if o.dropped > 0 && o.pass(Line{now, o.plugin, o.pid(), stream, fmt.Sprintf("(%d lines dropped: more than %d KiB/s)", o.dropped, outputRate>>10)}) {
-		o.dropped = 0
-	}
-	o.tokens -= cost
+	o.tell(stream, now)
 	if !o.pass(Line{now, o.plugin, o.pid(), stream, text}) {
-		o.dropped++
+		o.rate.Suppress()
+	}
+}
+
+// tell passes on how many lines have been dropped, if any have. o.mu is held.
+func (o *output) tell(stream string, now time.Time) {
+	if notice := o.rate.Notice(); notice != "" && o.pass(Line{now, o.plugin, o.pid(), stream, notice}) {
+		o.rate.Told()
 	}
 }
 
@@ -159,13 +150,17 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// flush passes on what is left of a last line without an end.
+// flush passes on what is left of a last line without an end, and how many were dropped
+// before it.
 func (w *lineWriter) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.buf) > 0 {
 		w.emit(false)
 	}
+	w.out.mu.Lock()
+	defer w.out.mu.Unlock()
+	w.out.tell(w.stream, time.Now())
 }
 
 func (w *lineWriter) emit(cut bool) {

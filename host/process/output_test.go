@@ -2,9 +2,11 @@ package process
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -95,8 +97,8 @@ func TestFloodIsCounted(t *testing.T) {
 		_, _ = io.WriteString(w, line)
 	}
 	o.mu.Lock()
-	require.Positive(t, o.dropped)
-	o.tokens = outputBurst // as after a quiet second
+	require.NotEmpty(t, o.rate.Notice())
+	o.rate.Allow(0, time.Now().Add(time.Minute)) // a quiet minute
 	o.mu.Unlock()
 	_, _ = io.WriteString(w, "after\n")
 	close(sink)
@@ -107,6 +109,32 @@ func TestFloodIsCounted(t *testing.T) {
 	require.Less(t, len(lines), 2500)
 	require.Contains(t, lines[len(lines)-2], "lines dropped")
 	require.Equal(t, "after", lines[len(lines)-1])
+}
+
+// A flood that nothing follows is told of when the process ends.
+func TestFloodAtTheEndIsCounted(t *testing.T) {
+	t.Parallel()
+	sink := make(chan Line, 1<<16)
+	o := newOutput("p", func() int { return 1 }, sink)
+	w := o.writer("stderr")
+	for range 5000 {
+		_, _ = io.WriteString(w, strings.Repeat("a", 1023)+"\n")
+	}
+	w.flush()
+	w.flush()
+	close(sink)
+	told, passed, last := 0, 0, ""
+	for l := range sink {
+		last = l.Text
+		var n int
+		if _, err := fmt.Sscanf(l.Text, "(%d lines dropped: more than 256 KiB/s)", &n); err == nil {
+			told += n
+			continue
+		}
+		passed++
+	}
+	require.Contains(t, last, "lines dropped")
+	require.Equal(t, 5000, passed+told)
 }
 
 // Empty lines are lines of the log, too: a flood of them is bounded like any other.

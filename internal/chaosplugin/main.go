@@ -126,6 +126,13 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 			s.do(t)
 			mark(protocol.MarkEnded, n)
 			switch t.Type {
+			case "log-flood":
+				for i := range 20_000 { // 20 MiB, and as much that nobody wants
+					for level := int32(-4); level <= 0; level += 4 {
+						_ = stream.Send(&pluginpb.PluginMessage{Events: []*pluginpb.Event{{Kind: &pluginpb.Event_Log{
+							Log: &pluginpb.Log{Id: t.Id, Level: level, Message: fmt.Sprintf("%d %s", i, strings.Repeat("l", 1024))}}}}})
+					}
+				}
 			case "wrong-id":
 				mark(protocol.MarkEnded, n-1)
 				t.Id = "somebody-else"
