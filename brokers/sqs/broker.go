@@ -31,8 +31,10 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// Broker is a queue of SQS. It implements brokers.Broker, brokers.Waiter and, for dead
-// letters, brokers.Inspector, and is safe for concurrent use. Leases belong to the Broker
+// Broker is a queue of SQS. It implements brokers.Broker, brokers.Waiter, brokers.Pauser,
+// brokers.Purger, brokers.Clocked and, for dead letters, brokers.Inspector, and is safe for
+// concurrent use. SQS has no way to take a certain message out, nor to mark one that
+// somebody holds: it is no brokers.Canceller. Leases belong to the Broker
 // that took them: another one, even on the same queue, cannot extend or settle them.
 type Broker struct {
 	name     string
@@ -67,6 +69,7 @@ type Broker struct {
 	asked    int                // what Lease was last asked for
 	last     count              // of the main queue
 	lastDead count
+	pause    pause
 }
 
 // lease is a message that a host holds.
@@ -82,6 +85,9 @@ var (
 	_ brokers.Broker    = (*Broker)(nil)
 	_ brokers.Waiter    = (*Broker)(nil)
 	_ brokers.Inspector = (*Broker)(nil)
+	_ brokers.Pauser    = (*Broker)(nil)
+	_ brokers.Purger    = (*Broker)(nil)
+	_ brokers.Clocked   = (*Broker)(nil)
 )
 
 func newBroker(env brokers.Env, waitTime time.Duration) *Broker {
@@ -100,6 +106,9 @@ func newBroker(env brokers.Env, waitTime time.Duration) *Broker {
 
 // serverNow returns the time by SQS's clock, as far as it is known.
 func (b *Broker) serverNow() time.Time { return time.Now().Add(time.Duration(b.skew.Load())) }
+
+// Skew implements brokers.Clocked.
+func (b *Broker) Skew() time.Duration { return time.Duration(b.skew.Load()) }
 
 // traits returns what is known of the main queue.
 func (b *Broker) traits() traits { return *b.known.Load() }

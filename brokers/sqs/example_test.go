@@ -35,5 +35,5 @@ func Example() {
 	fmt.Printf("%+v\n", st)
 	// Output:
 	// t1 mailer.send {"to":"ana"} attempt 1
-	// {Ready:0 Scheduled:0 Leased:0 Dead:0 Parked:0}
+	// {Ready:0 Scheduled:0 Leased:0 Dead:0 Parked:0 Paused:false}
 }

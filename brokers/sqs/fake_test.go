@@ -58,6 +58,7 @@ type fake struct {
 
 type fakeQueue struct {
 	attributes map[string]string
+	tags       map[string]any
 	messages   []*fakeMessage
 	changed    chan struct{}
 }
@@ -263,6 +264,14 @@ func (f *fake) serve(ctx context.Context, op string, in map[string]any) (out map
 	switch op {
 	case "GetQueueAttributes":
 		return map[string]any{"Attributes": q.counted(f)}, ""
+	case "ListQueueTags":
+		return map[string]any{"Tags": q.tags}, ""
+	case "TagQueue":
+		q.tags = in["Tags"].(map[string]any)
+		return map[string]any{}, ""
+	case "UntagQueue":
+		q.tags = nil
+		return map[string]any{}, ""
 	case "SendMessageBatch":
 		return f.each(op, in, q.send)
 	case "DeleteMessageBatch":

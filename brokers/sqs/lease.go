@@ -43,6 +43,9 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	if err != nil {
 		return nil, b.fail(err)
 	}
+	if b.handsOut() && !b.pausedSince(ctx).IsZero() {
+		return nil, nil
+	}
 	ms, enough := b.takeBuffered(max)
 	ms = b.prolong(ctx, ms, hide)
 	if len(ms) < max && !enough {

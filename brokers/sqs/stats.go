@@ -47,12 +47,17 @@ func (b *Broker) Stats(ctx context.Context) (brokers.Stats, error) {
 	if err != nil {
 		return brokers.Stats{}, b.fail(err)
 	}
+	paused := b.stillPaused(ctx)
+	if main.visible > 0 { // else a pause that is not known of yet makes no difference
+		paused = !b.pausedSince(ctx).IsZero()
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last = main
 	buffered := int64(len(b.buffer)) // SQS counts them as in flight, but nobody has leased them yet
 	return brokers.Stats{
 		Ready: main.visible + buffered, Scheduled: main.delayed, Leased: max(0, main.inFlight-buffered), Dead: dead,
+		Paused: paused,
 	}, nil
 }
 

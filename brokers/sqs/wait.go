@@ -29,6 +29,10 @@ func (b *Broker) Wait(ctx context.Context) error {
 		if err := b.usable(ctx); err != nil {
 			return b.fail(err)
 		}
+		if b.stillPaused(ctx) {
+			b.rest(ctx, pauseRest)
+			continue
+		}
 		p := b.currentPoll()
 		if p == nil {
 			return nil
