@@ -89,7 +89,9 @@ func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, 
 				d := &pluginpb.Dump{Id: c.Id, Text: stacks()}
 				out.put(&pluginpb.Event{Kind: &pluginpb.Event_Dump{Dump: d}}, len(d.Text))
 			}
-			s.in.cancel(c.Id, c.Reason)
+			if !c.TimeLimit { // else the context's own deadline does it, and says why
+				s.in.cancel(c.Id, c.Reason)
+			}
 		}
 	}
 }

@@ -16,7 +16,9 @@ func TestSaved(t *testing.T) {
 	b.dropPlugin("good", "1", "mailer.send", "mailer.count")
 	b.drop("script", []byte("#!/bin/false\n"))
 	b.open()
-	b.eventually("both are judged", func() bool { return b.plugin("script").Status == StatusBroken && b.plugin("good").Status == StatusReady })
+	b.eventually("both are judged", func() bool {
+		return b.plugin("script").Status == StatusBroken && b.plugin("good").Status == StatusReady
+	})
 	state := b.options.StateDir
 	types, known, err := Saved(state, b.dir)
 	require.NoError(t, err)

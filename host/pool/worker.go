@@ -259,7 +259,7 @@ func (w *worker) watch() {
 		case !head.soft:
 			head.soft = true
 			w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(head.Task.ID),
-				Reason: "time limit of " + head.Limit.String() + " is about to be reached", Dump: true}})
+				Reason: "time limit of " + head.Limit.String() + " is about to be reached", Dump: true, TimeLimit: true}})
 		}
 	}
 	w.arm(now)

@@ -398,7 +398,8 @@ type Cancel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	Dump          bool                   `protobuf:"varint,3,opt,name=dump,proto3" json:"dump,omitempty"` // send a dump of all stacks, where the language can
+	Dump          bool                   `protobuf:"varint,3,opt,name=dump,proto3" json:"dump,omitempty"`                            // send a dump of all stacks, where the language can
+	TimeLimit     bool                   `protobuf:"varint,4,opt,name=time_limit,json=timeLimit,proto3" json:"time_limit,omitempty"` // because the soft limit is reached, which ends the context too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +451,13 @@ func (x *Cancel) GetReason() string {
 func (x *Cancel) GetDump() bool {
 	if x != nil {
 		return x.Dump
+	}
+	return false
+}
+
+func (x *Cancel) GetTimeLimit() bool {
+	if x != nil {
+		return x.TimeLimit
 	}
 	return false
 }
@@ -1934,11 +1942,13 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\n" +
 	"soft_limit\x18\a \x01(\x03R\tsoftLimit\x12 \n" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12\x16\n" +
-	"\x06revert\x18\t \x01(\bR\x06revert\"D\n" +
+	"\x06revert\x18\t \x01(\bR\x06revert\"c\n" +
 	"\x06Cancel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
-	"\x04dump\x18\x03 \x01(\bR\x04dump\"@\n" +
+	"\x04dump\x18\x03 \x01(\bR\x04dump\x12\x1d\n" +
+	"\n" +
+	"time_limit\x18\x04 \x01(\bR\ttimeLimit\"@\n" +
 	"\rPluginMessage\x12/\n" +
 	"\x06events\x18\x01 \x03(\v2\x17.leptir.plugin.v1.EventR\x06events\"\xa3\x03\n" +
 	"\x05Event\x122\n" +

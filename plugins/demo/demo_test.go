@@ -33,6 +33,7 @@ func TestTasks(t *testing.T) {
 	require.Equal(t, []int{1, 2, 3}, o.States)
 	require.Equal(t, map[string]any{"demo": true, "parameters": 2.0, "attempt": 1.0}, o.Meta)
 	require.Equal(t, "test task runs", o.Logs[0].Message)
+	require.Equal(t, map[string]any{"b": []any{1.0, "x"}, "a": map[string]any{"n": 2.5}}, o.Result)
 
 	o = try(t, ctx, "demo.test", nil)
 	require.Equal(t, []string{`{}`}, o.Response)
@@ -55,6 +56,12 @@ func TestTasks(t *testing.T) {
 	require.Equal(t, "panic", o.Failure.Kind)
 	require.Equal(t, "it went wrong, as asked for", o.Failure.Message)
 	require.Contains(t, o.Failure.Stack, "fail.go")
+
+	o = try(t, ctx, "demo.undoable", map[string]any{"fail": "error", "what": "paid"})
+	require.Equal(t, sdk.Error, o.Code)
+	require.Equal(t, "demo.undo", o.Undo.Type)
+	require.Equal(t, []string{"undone: paid"}, try(t, ctx, o.Undo.Type, o.Undo.Params).Response)
+	require.Nil(t, try(t, ctx, "demo.undoable", nil).Undo)
 }
 
 func TestSleepersHonourTheirContext(t *testing.T) {

@@ -25,6 +25,8 @@ var demo = sdk.Plugin{
 		sdk.Func("demo.error", "Returns an error with the message.", fail),
 		sdk.Func("demo.panic", "Panics with the message.", panics),
 		sdk.Type[Crash]("demo.crash", "Ends its process by a segmentation fault."),
+		sdk.Type[Undoable]("demo.undoable", "Fails as it is asked to; what it did is undone then by a demo.undo."),
+		sdk.Func("demo.undo", "Undoes a demo.undoable.", undo),
 		sdk.Func("demo.spin", "Computes for ever, with a child process that does too; neither listens to anybody.", spin),
 	},
 }

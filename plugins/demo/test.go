@@ -29,6 +29,9 @@ func (t *Test) DoJob(context.Context) (sdk.ReturnCode, error) {
 		return sdk.Error, fmt.Errorf("echo: %w", err)
 	}
 	t.AddResponseLine(string(echo))
+	if err := t.SetResult(t.params); err != nil {
+		return sdk.Error, err
+	}
 	t.LogInfo("test task runs", "attempt", t.Attempt(), "parameters", len(t.params))
 	return sdk.Success, nil
 }
