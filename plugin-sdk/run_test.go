@@ -258,6 +258,21 @@ func TestSoftLimit(t *testing.T) {
 	require.Equal(t, "context deadline exceeded", r.Failure.Message)
 }
 
+// The host's word that the time limit is near does not make a cancellation of a time-out.
+func TestSoftLimitIsNoCancellation(t *testing.T) {
+	t.Parallel()
+	h := newTestHost(t, each("t.wait", untilCancelled))
+	limited := taskOf("t.wait", "a")
+	limited.SoftLimit = int64(200 * time.Millisecond)
+	h.run(limited)
+	h.waitForLog("waiting")
+	h.send(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: "a", Reason: "time limit is near", Dump: true, TimeLimit: true}})
+	require.Equal(t, "a", h.next().GetDump().GetId())
+	r, _ := h.result()
+	require.Equal(t, int32(5), r.ReturnCode)
+	require.Equal(t, "context deadline exceeded: the task's time limit is reached", r.Failure.Message)
+}
+
 func TestDump(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
