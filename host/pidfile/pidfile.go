@@ -130,7 +130,7 @@ func takeOver(path string, file *os.File, self Identity) (stale int, err error) 
 		}
 	}
 	line := []byte(self.String())
-	if _, err := file.WriteAt(line, 0); err == nil {
+	if _, err = file.WriteAt(line, 0); err == nil {
 		err = file.Truncate(int64(len(line)))
 	}
 	if err == nil {

@@ -26,9 +26,10 @@ const (
 // Plugin says what processes to start for one plugin, and how to use them.
 type Plugin struct {
 	Name string
-	// Generation rises with each new binary or configuration; processes of an older one
-	// end after what they are running.
+	// Generation rises with each new binary, Revision with each configuration that needs
+	// other processes; those of an older one end after what they are running.
 	Generation int
+	Revision   int
 	Types      []string
 	Spec       process.Spec
 	// Fresh gives each task a new process.
@@ -52,6 +53,7 @@ type Plugin struct {
 // owns it.
 type group struct {
 	plugin    Plugin
+	edition   int // of the plugin: rises with its generation and its revision
 	queue     []*Job
 	idle      []*worker // last in, first out: the others may be swapped out or retired
 	busy      map[*worker]struct{}
@@ -148,7 +150,7 @@ func (g *group) outdated(w *worker, now time.Time) string {
 	switch {
 	case g.removed:
 		return "plugin removed"
-	case w.gen != p.Generation:
+	case w.gen != g.edition:
 		return "new generation"
 	case p.Fresh && w.served > 0:
 		return "fresh isolation"

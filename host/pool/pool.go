@@ -153,6 +153,23 @@ func (p *Pool) Kill(j *Job, reason process.Reason, detail string) {
 	})
 }
 
+// Resize changes how many tasks run at once. What runs beyond it goes on to its end.
+func (p *Pool) Resize(workers int) {
+	p.call(func() { p.opts.Workers = workers })
+}
+
+// Alive proves that the pool works: its loop answers. The error is ctx's, if it has not
+// before its end.
+func (p *Pool) Alive(ctx context.Context) error {
+	select {
+	case p.calls <- func() {}:
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("the pool of processes does not answer: %w", ctx.Err())
+	}
+	return nil
+}
+
 // Drain stops handing out jobs: what waits is Returned, also from now on, and what has
 // been sent to a process but not begun is called back. Running tasks go on.
 func (p *Pool) Drain() {
@@ -386,14 +403,14 @@ func (p *Pool) workerDied(w *worker, ev event, now time.Time) {
 // pluginFailed counts a failure against the plugin and sends its jobs away if it will not
 // be back soon.
 func (p *Pool) pluginFailed(g *group, gen int, problem string, now time.Time) {
-	if gen != g.plugin.Generation {
+	if gen != g.edition {
 		return
 	}
 	broken := g.failed(now, problem)
 	p.opts.Logger.Warn("plugin process failed", "plugin", g.plugin.Name, "problem", problem,
 		"failures", len(g.failures), "next_start", g.retryAt.UTC().Format(time.RFC3339Nano))
 	if broken && len(g.failures) == brokenAfter && p.opts.OnBroken != nil {
-		p.opts.OnBroken(g.plugin.Name, gen, problem)
+		p.opts.OnBroken(g.plugin.Name, g.plugin.Generation, problem)
 	}
 	p.sendAway(g, now)
 }
@@ -466,8 +483,9 @@ func (p *Pool) setPlugins(plugins []Plugin) {
 			p.groups[pl.Name] = g
 			p.order = append(p.order, g)
 		}
-		if g.plugin.Generation != pl.Generation {
+		if g.plugin.Generation != pl.Generation || g.plugin.Revision != pl.Revision {
 			g.healthy()
+			g.edition++
 		}
 		g.plugin, g.removed = pl, false
 		for _, t := range pl.Types {

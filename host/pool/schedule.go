@@ -113,7 +113,7 @@ func (p *Pool) topUp(g *group) {
 		if len(g.queue) == 0 {
 			return
 		}
-		if !w.busy || w.slow || w.gen != g.plugin.Generation || g.removed {
+		if !w.busy || w.slow || w.gen != g.edition || g.removed {
 			continue
 		}
 		if w.held > windowMax/2 || w.load > windowBudget/2 {
@@ -162,7 +162,7 @@ func (p *Pool) spawn(g *group, free int, starts *int, now time.Time) {
 	for g.starting < need && *starts < 2*runtime.GOMAXPROCS(0) {
 		g.starting++
 		*starts++
-		spec, gen := g.plugin.Spec, g.plugin.Generation
+		spec, gen := g.plugin.Spec, g.edition
 		p.wg.Go(func() {
 			proc, err := p.opts.Launcher.Start(p.startCtx, spec)
 			p.started <- start{g, gen, proc, err}
