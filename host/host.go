@@ -20,6 +20,7 @@ import (
 	"github.com/backplane/leptir/host/logging"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/report"
 )
 
 // settleGrace is how long the settlement of killed tasks may take at a shutdown.
@@ -39,7 +40,10 @@ type Host struct {
 	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
+	reports  *report.Hub
 	types    types
+
+	reportedPlugins map[string]string // the problem of each that was reported last
 
 	quit chan struct{}
 	wg   sync.WaitGroup
@@ -71,6 +75,9 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err != nil {
 		return h, err
 	}
+	if err = h.openReports(ctx); err != nil {
+		return h, err
+	}
 	if h.pusher, err = h.newPusher(); err != nil {
 		return h, err
 	}
@@ -100,7 +107,8 @@ func (h *Host) dispatchOptions() dispatch.Options {
 	c := h.cfg.Host
 	o := dispatch.Options{Pool: h.pool, Logger: h.logger, Host: c.Name, Lease: c.LeaseTime,
 		EmptySleep: c.EmptyQueueSleepTime, BusySleep: c.WorkersActiveSleepTime, TimeLimit: h.timeLimit,
-		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher}
+		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher,
+		Reports: h.reports}
 	for _, b := range h.brokers {
 		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
 			CountFor: b.TaskCountCachingTime, Broker: b.Handle})
@@ -137,6 +145,7 @@ func (h *Host) close() {
 	if h.pusher != nil {
 		h.pusher.Close()
 	}
+	h.closeReports()
 	if h.catalog != nil {
 		_ = h.catalog.Close()
 	}
@@ -173,6 +182,7 @@ func (h *Host) follow() {
 			h.pool.SetPlugins(h.plugins())
 			h.served()
 			h.dispatch.PluginsChanged()
+			h.reportPlugins()
 		}
 	}
 }
@@ -193,7 +203,7 @@ func (h *Host) plugins() []pool.Plugin { return poolPlugins(h.cfg, h.catalog.Cur
 // poolPlugins returns what a pool is to start processes of.
 func poolPlugins(cfg *config.Config, snapshot *catalog.Snapshot) (all []pool.Plugin) {
 	for _, p := range snapshot.Plugins {
-		if !p.Serving() {
+		if !p.Serving() || len(p.Types) == 0 { // an error reporter runs no tasks
 			continue
 		}
 		c := pluginConfig(cfg, p.Name)
@@ -263,9 +273,10 @@ func (h *Host) printed(l process.Line) {
 type Status struct {
 	Pool    pool.Status             `json:"pool"`
 	Brokers []dispatch.SourceStatus `json:"brokers"`
+	Reports []report.Stats          `json:"error_reporting"`
 }
 
 // Status returns the host's present state.
 func (h *Host) Status() Status {
-	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status()}
+	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status(), Reports: h.reports.Stats()}
 }

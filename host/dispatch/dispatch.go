@@ -72,6 +72,8 @@ type Options struct {
 	// be undone; Pusher queues the tasks that undo others. Nil: none has to be.
 	Revertible func(taskType string) bool
 	Pusher     *Pusher
+	// Reports is told of every error and exception of every task; nil: nobody is.
+	Reports ErrorReporter
 	// Backoff returns how long to wait before the attempt after the given one.
 	Backoff func(attempt int) time.Duration
 }
@@ -96,9 +98,10 @@ type Dispatcher struct {
 	feedDone chan struct{}
 
 	mu       sync.Mutex
-	held     int              // unsettled deliveries of all sources
-	idle     chan struct{}    // closed when held is 0, while somebody waits for that
-	unserved map[string]*park // by type
+	held     int                  // unsettled deliveries of all sources
+	idle     chan struct{}        // closed when held is 0, while somebody waits for that
+	unserved map[string]*park     // by type
+	reported map[string]time.Time // types of which it was reported that they are not served
 
 	telling telling
 }
@@ -115,11 +118,14 @@ func New(o Options) *Dispatcher {
 	if o.Revertible == nil {
 		o.Revertible = func(string) bool { return false }
 	}
+	if o.Reports == nil {
+		o.Reports = nowhere{}
+	}
 	if o.TimeLimit == nil {
 		o.TimeLimit = func(string) time.Duration { return 0 }
 	}
 	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1),
-		feedDone: make(chan struct{}), unserved: map[string]*park{}}
+		feedDone: make(chan struct{}), unserved: map[string]*park{}, reported: map[string]time.Time{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.feedCtx, d.stopFeed = context.WithCancel(d.ctx)
 	d.stores = newRecorder(d.ctx, o.Stores, o.Logger)

@@ -23,7 +23,10 @@ type Observer struct {
 	Pusher *Pusher
 }
 
-var _ pool.Observer = (*Observer)(nil)
+var (
+	_ pool.Observer       = (*Observer)(nil)
+	_ pool.ReportObserver = (*Observer)(nil)
+)
 
 // Logs reports whether lines of that level are logged at all.
 func (o *Observer) Logs(level int32) bool {

@@ -11,6 +11,7 @@ import (
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/report"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/task"
 )
@@ -46,6 +47,7 @@ func (d *Dispatcher) receive() {
 				continue
 			}
 			rec, st := d.conclude(o, dv, now)
+			d.reportOutcome(o, dv, rec, st)
 			if d.toBeUndone(dv, st) && d.undo(dv, rec, st, o) {
 				continue
 			}
@@ -81,6 +83,7 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 		return d.givenBack(dv, "given back by host "+d.o.Host+" without having run"), st
 	case o.Kind == pool.Unserved:
 		st.At, st.Reason = d.parkUntil(&dv.Task, o.Reason, now), clip(o.Reason, maxReason)
+		d.reportUnserved(&dv.Task, st.Reason, now)
 		return d.givenBack(dv, st.Reason), st
 	case o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
 		rec := d.record(o, dv)
@@ -251,6 +254,7 @@ func (d *Dispatcher) release(dv *delivery, at time.Time, reason string) {
 func (d *Dispatcher) buryUnreadable(dv *delivery) {
 	reason := clip("unreadable message: "+dv.Unreadable.Error(), maxReason)
 	d.o.Logger.Error("unreadable message moved to the dead letters", "broker", dv.source.Name, "task", dv.Task.ID, "error", dv.Unreadable, "bytes", len(dv.Raw))
+	d.reportDeadLetter(dv, report.KindUnreadable, reason)
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed, RetC: task.Error, RespM: reason,
 		Run: task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Host: d.o.Host, Error: reason, Ended: time.Now().UTC()}}
 	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
@@ -268,6 +272,7 @@ func (d *Dispatcher) refused(dv *delivery) bool {
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Completed, RetC: task.Error, RespM: reason, Run: dv.run(d.o.Host)}
 	rec.Run.Error, rec.Run.Ended = reason, time.Now().UTC()
 	rec.Run.Note = "refused without having run: its parameters are not what its plugin wants"
+	d.reportDeadLetter(dv, report.KindInput, reason)
 	d.o.Logger.Warn("task refused: its parameters are not what its plugin wants", "task", dv.Task.ID, "type", dv.Task.Type, "error", reason)
 	d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{
 		dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Bury, Reason: reason}}})
@@ -313,7 +318,7 @@ func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*deliv
 func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record) *task.Record {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
 	crashes := 0
-	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && samePush(rec.Run.Delivery, dv.order()) {
+	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && task.SamePush(rec.Run.Delivery, dv.order()) {
 		if u := rec.Run.Undo; u != nil && u.State == task.UndoPending {
 			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
 			d.outWG.Go(func() { d.goOn(&undoing{dv: dv, record: rec, st: st}) })
@@ -347,6 +352,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
 		rec.Run.Error = rec.RespM
 		st.Verdict, st.Reason = brokers.Bury, rec.RespM
+		d.reportDeadLetter(dv, report.KindDeadLetter, rec.RespM)
 		if !d.toBeUndone(dv, st) || !d.undo(dv, &rec, st, nil) {
 			d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
 		}
@@ -356,19 +362,5 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 	return &rec
 }
 
-// pushSpan is how many leases of one push can be told apart in a record's number.
-const pushSpan = 1_000_000
-
-// order returns the number that a record of this delivery is kept under: by the second of
-// the push, then by the lease. So a late record of a lost lease never replaces a newer one,
-// and an id that is pushed anew after its task has ended starts a new record.
-func (dv *delivery) order() int {
-	n := min(dv.Sequence, pushSpan-1)
-	if at := dv.Task.PushedAt.Unix(); !dv.Task.PushedAt.IsZero() && at > 0 {
-		n += int(at) * pushSpan
-	}
-	return n
-}
-
-// samePush reports whether two such numbers are of leases of one push.
-func samePush(a, b int) bool { return a/pushSpan == b/pushSpan }
+// order returns the number that a record of this delivery is kept under.
+func (dv *delivery) order() int { return task.DeliveryOrder(dv.Task.PushedAt, dv.Sequence) }

@@ -66,6 +66,7 @@ type delivery struct {
 	// announced says that it has been written down that it runs, before it did.
 	announced bool
 	told      told
+	errors    errorData
 }
 
 // ask is what the feed wants of a source: to lease so many tasks, or (0) to count them.

@@ -80,3 +80,8 @@ type Observer interface {
 	// does not block.
 	Push(job *Job, p *pluginpb.Push, reply func(*pluginpb.PushReply))
 }
+
+// ReportObserver is an Observer that hears what tasks tell the error reporters, too.
+type ReportObserver interface {
+	Report(job *Job, plugin string, pid int, r *pluginpb.Report)
+}

@@ -398,6 +398,12 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		if j := w.running(k.Progress.GetId()); j != nil {
 			w.pool.observer.Progress(j, k.Progress)
 		}
+	case *pluginpb.Event_Report:
+		if o, ok := w.pool.observer.(ReportObserver); ok {
+			if j := w.running(k.Report.GetId()); j != nil {
+				o.Report(j, w.plugin, w.proc.PID(), k.Report)
+			}
+		}
 	case *pluginpb.Event_Push:
 		seq := k.Push.GetSeq()
 		j := w.running(k.Push.GetId())
