@@ -87,9 +87,19 @@ func (l *late[T]) end() (T, bool) {
 type lateBroker struct{ *late[brokers.Broker] }
 
 var (
-	_ brokers.Broker = lateBroker{}
-	_ brokers.Waiter = lateBroker{}
+	_ brokers.Broker  = lateBroker{}
+	_ brokers.Waiter  = lateBroker{}
+	_ brokers.Wrapper = lateBroker{}
 )
+
+// Unwrap returns the broker once it has been opened.
+func (l lateBroker) Unwrap() brokers.Broker {
+	b, err := l.get()
+	if err != nil {
+		return nil
+	}
+	return b
+}
 
 func (l lateBroker) Push(ctx context.Context, tasks []task.Task) error {
 	b, err := l.get()
@@ -138,7 +148,7 @@ func (l lateBroker) Wait(ctx context.Context) error {
 		return ctx.Err()
 	case <-l.opened:
 	}
-	if w, ok := l.inner.(brokers.Waiter); ok {
+	if w, ok := brokers.Ability[brokers.Waiter](l.inner); ok {
 		return w.Wait(ctx)
 	}
 	<-ctx.Done()

@@ -68,6 +68,23 @@ type Run struct {
 	Undoes ID    `json:"undoes,omitempty"`
 }
 
+// deliverySpan is how many leases of one push can be told apart in a Run.Delivery.
+const deliverySpan = 1_000_000
+
+// DeliveryOrder returns the Run.Delivery of a task's lease of the given sequence number: by
+// the second of the push, then by the lease. So a late record of a lost lease never replaces
+// a newer one, and an id that is pushed anew after its task has ended starts a new record.
+func DeliveryOrder(pushedAt time.Time, sequence int) int {
+	n := min(sequence, deliverySpan-1)
+	if at := pushedAt.Unix(); !pushedAt.IsZero() && at > 0 {
+		n += int(at) * deliverySpan
+	}
+	return n
+}
+
+// SamePush reports whether two Run.Delivery are of leases of one push.
+func SamePush(a, b int) bool { return a/deliverySpan == b/deliverySpan }
+
 // Progress is how far a task is.
 type Progress struct {
 	Fraction float64 `json:"fraction"`       // from 0 to 1
