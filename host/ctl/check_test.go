@@ -1,6 +1,7 @@
 package ctl
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,4 +37,32 @@ func TestPushChecks(t *testing.T) {
 	s.ok("push", "demo.nop", "-force")
 	s.ok("push", "demo.sleep", "-p", "seconds=long", "-force")
 	require.EqualValues(t, 4, ready())
+}
+
+// Everything that is wrong with a push is said in one sentence, and nothing is pushed.
+func TestPushRefuses(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.plugin("plugins/demo")
+	for name, args := range map[string][]string{
+		"an unknown type":        {"no.such.type"},
+		"a bad parameter":        {"demo.sleep", "-p", `seconds="1"`},
+		"a negative limit":       {"demo.noop", "-time-limit", "-5"},
+		"a time in the past":     {"demo.noop", "-at", "2020-01-01T00:00:00Z"},
+		"2 MiB of parameters":    {"demo.noop", "-params", "-"},
+		"broken JSON":            {"demo.noop", "-params", `{"a":`},
+		"an undefined parameter": {"demo.undo"},
+	} {
+		stdin := `{"a":"` + strings.Repeat("x", 2<<20) + `"}`
+		r := s.ctlWith(t.Context(), stdin, append([]string{"push"}, args...)...)
+		require.Equal(t, exitUsage, r.code, "%s: %s", name, r.stderr)
+		require.Empty(t, r.stdout, name)
+		require.Equal(t, 1, strings.Count(r.stderr, "\n"), "%s: %s", name, r.stderr)
+		require.True(t, strings.HasPrefix(r.stderr, "leptirctl: "), "%s: %s", name, r.stderr)
+		require.Less(t, len(r.stderr), 400, name)
+		t.Logf("%s: %s", name, r.stderr)
+	}
+	st, err := s.broker("default").Stats(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, st)
 }
