@@ -342,7 +342,7 @@ func TestLeasesAreRenewed(t *testing.T) {
 			r, ok := b.record(id)
 			require.True(t, ok)
 			require.Equal(t, 1, r.Run.Attempt)
-			require.Equal(t, 1, r.Run.Delivery%pushSpan)
+			require.Equal(t, 1, r.Run.Delivery%1_000_000)
 		}
 		require.Len(t, b.runner.begun, 2, "each ran once")
 		require.Equal(t, brokers.Stats{}, b.counts(0))
@@ -527,7 +527,7 @@ func TestRecordedAttemptIsOnlyAcked(t *testing.T) {
 		_, err := w.Broker.Lease(t.Context(), 2, time.Second) // the host that dies
 		require.NoError(t, err)
 		require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: done, Status: task.Completed, RetC: task.Success, Type: "demo.noop",
-			Run: task.Run{Attempt: 1, Delivery: int(time.Now().Unix())*pushSpan + 1, Ended: time.Now()}}}))
+			Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(time.Now(), 1), Ended: time.Now()}}}))
 		time.Sleep(2 * time.Second)
 		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: w}}})
 		time.Sleep(10 * time.Second)
