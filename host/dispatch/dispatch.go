@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -96,6 +97,8 @@ type Dispatcher struct {
 	results  chan result   // of what sources were asked
 	woken    chan struct{} // a waiter has seen new work
 	feedDone chan struct{}
+	pings    chan struct{} // taken by the feed to show that it lives
+	tuned    atomic.Pointer[Tuning]
 
 	mu       sync.Mutex
 	held     int                  // unsettled deliveries of all sources
@@ -124,7 +127,7 @@ func New(o Options) *Dispatcher {
 	if o.TimeLimit == nil {
 		o.TimeLimit = func(string) time.Duration { return 0 }
 	}
-	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1),
+	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1), pings: make(chan struct{}),
 		feedDone: make(chan struct{}), unserved: map[string]*park{}, reported: map[string]time.Time{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.feedCtx, d.stopFeed = context.WithCancel(d.ctx)

@@ -28,7 +28,7 @@ func (d *Dispatcher) feed() {
 			outstanding += s.awaited + s.owed
 		}
 		want := min(d.o.Pool.Want(), maxUnsettled-d.Held()) - outstanding
-		sleep := d.o.BusySleep
+		sleep := d.tuning().BusySleep
 		switch asked, pause := d.choose(want, now); {
 		case asked > 0:
 			continue
@@ -44,6 +44,7 @@ func (d *Dispatcher) feed() {
 		select {
 		case <-d.feedCtx.Done():
 		case <-timer.C:
+		case <-d.pings:
 		case <-d.o.Pool.Changed():
 		case <-d.woken:
 			for _, s := range d.sources {
@@ -68,9 +69,9 @@ func (d *Dispatcher) feed() {
 // for and, where that is none, how long to sleep.
 func (d *Dispatcher) choose(want int, now time.Time) (asked int, sleep time.Duration) {
 	if want <= 0 {
-		return 0, d.o.BusySleep
+		return 0, d.tuning().BusySleep
 	}
-	sleep = d.o.EmptySleep
+	sleep = d.tuning().EmptySleep
 	priorities := make([]int, len(d.sources))
 	due := make([]bool, len(d.sources))
 	counting := false
@@ -140,7 +141,7 @@ func (d *Dispatcher) emptyAge(s *source) time.Duration {
 	if s.count > 0 {
 		return 0
 	}
-	return d.o.EmptySleep
+	return d.tuning().EmptySleep
 }
 
 func (s *source) ask(a ask, now time.Time) {

@@ -106,7 +106,7 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	if st.Reason == "" {
 		st.Reason = rec.RetC.String()
 	}
-	if dv.Attempt < d.o.MaxAttempts && !failure.GetPermanent() {
+	if dv.Attempt < d.tuning().MaxAttempts && !failure.GetPermanent() {
 		wait := d.o.Backoff(dv.Attempt)
 		if after := failure.GetRetryAfter(); after > 0 {
 			wait = time.Duration(after)
@@ -169,7 +169,7 @@ func RecordOf(o *pool.Outcome, host string) task.Record {
 	rec.Run.Error = rec.RespM
 	rec.Run.Stack = clip(o.Dump, maxStack)
 	rec.Run.Exit = &task.Exit{Reason: string(o.Exit.Reason), Code: max(0, o.Exit.Code), PeakMemory: o.Exit.PeakMemory,
-		CPUSeconds: (o.Exit.UserTime + o.Exit.SystemTime).Seconds(), Stderr: o.Exit.Output}
+		CPUSeconds: o.Exit.CPU.Seconds(), Stderr: o.Exit.Output}
 	if o.Exit.Signal != 0 {
 		rec.Run.Exit.Signal = process.SignalName(o.Exit.Signal)
 	}
@@ -347,7 +347,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 	}
 	dv.crashes = crashes
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, Run: dv.run(d.o.Host)}
-	if crashes >= d.o.MaxCrashes {
+	if crashes >= d.tuning().MaxCrashes {
 		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, time.Now().UTC()
 		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
 		rec.Run.Error = rec.RespM
