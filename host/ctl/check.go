@@ -20,8 +20,8 @@ const maxListed = 10
 
 // checkTask refuses a task that nobody serves, or whose parameters are not what its plugin
 // wants, as far as that is known on this machine. On one without plugins nothing is known,
-// and every task is fine.
-func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, stderr io.Writer) error {
+// and every task is fine. A parameter of single that is to be a text is made one.
+func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, single params, stderr io.Writer) error {
 	known, err := host.KnownTypes(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -49,6 +49,9 @@ func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, stderr io.
 	s, err := schema.Compile(typ.ParamsSchema)
 	if err != nil {
 		return nil // the plugin checks them itself
+	}
+	if t.Params, err = single.asTexts(t.Params, s.WantsText); err != nil {
+		return err
 	}
 	if err := s.Check(t.Params); err != nil {
 		return usagef("task type %q: %v (-force pushes it all the same)", t.Type, err)

@@ -35,8 +35,12 @@ func TestPushChecks(t *testing.T) {
 	require.EqualValues(t, 1, ready(), "nothing else was pushed")
 	s.ok("push", "demo.sleep", "-p", "seconds=1.5")
 	s.ok("push", "demo.nop", "-force")
+	id := s.ids("demo.undo", "-p", "what=4711", "-p", "more=4711")[0]
+	it, err := s.broker("default").Find(t.Context(), id)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"what":"4711","more":4711}`, string(it.Task.Params), "a text where the plugin wants one")
 	s.ok("push", "demo.sleep", "-p", "seconds=long", "-force")
-	require.EqualValues(t, 4, ready())
+	require.EqualValues(t, 5, ready())
 }
 
 // Everything that is wrong with a push is said in one sentence, and nothing is pushed.

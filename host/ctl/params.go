@@ -24,6 +24,7 @@ const maxParamsInput = 8 * task.MaxParamsBytes
 type param struct {
 	name  string
 	value json.RawMessage
+	text  string // as it was given
 }
 
 // params is a flag that can be given several times.
@@ -47,7 +48,7 @@ func (p *params) Set(s string) error {
 			return fmt.Errorf("%s: %w", shorten(name), err)
 		}
 	}
-	*p = append(*p, param{name, value})
+	*p = append(*p, param{name, value, text})
 	return nil
 }
 
@@ -92,6 +93,31 @@ func (p *program) readParams(ctx context.Context, source string, single params) 
 			len(text), task.MaxParamsBytes)
 	}
 	return text, nil
+}
+
+// asTexts makes a text of each single parameter that its plugin wants to be one, for
+// example of the digits of a phone number.
+func (single params) asTexts(object json.RawMessage, wantsText func(name string) bool) (json.RawMessage, error) {
+	var values map[string]json.RawMessage
+	for _, s := range single {
+		if s.value[0] == '"' || string(s.value) == "null" || !wantsText(s.name) {
+			continue
+		}
+		if values == nil {
+			if err := json.Unmarshal(object, &values); err != nil {
+				return nil, err
+			}
+		}
+		text, err := marshal(s.text)
+		if err != nil {
+			return nil, err
+		}
+		values[s.name] = text
+	}
+	if values == nil {
+		return object, nil
+	}
+	return marshal(values)
 }
 
 // from says in a message where parameters came from.

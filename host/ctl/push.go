@@ -115,7 +115,7 @@ func (p *program) push(ctx context.Context, t task.Task, f *pushFlags, stderr io
 		return err
 	}
 	if !f.force {
-		if err := checkTask(ctx, cfg, &t, stderr); err != nil {
+		if err := checkTask(ctx, cfg, &t, f.single, stderr); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,8 @@ var ErrUnchecked = errors.New("left to the plugin to check")
 // A Schema checks parameters. It is safe for concurrent use.
 type Schema struct {
 	compiled *jsonschema.Schema
-	values   int // in the schema
+	values   int             // in the schema
+	texts    map[string]bool // the parameters that are texts and nothing else
 }
 
 // Compile makes a Schema from the JSON Schema that a plugin publishes for a task type. A nil
@@ -76,8 +77,38 @@ func Compile(text []byte) (s *Schema, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("it is no JSON Schema: %w", err)
 	}
-	return &Schema{compiled: compiled, values: values}, nil
+	return &Schema{compiled: compiled, values: values, texts: texts(doc)}, nil
 }
+
+// texts returns the parameters that are to be texts, or left out, by the schema.
+func texts(doc any) map[string]bool {
+	all := map[string]bool{}
+	root, _ := doc.(map[string]any)
+	properties, _ := root["properties"].(map[string]any)
+	for name, p := range properties {
+		property, _ := p.(map[string]any)
+		switch types := property["type"].(type) {
+		case string:
+			all[name] = types == "string"
+		case []any:
+			for _, typ := range types {
+				if typ != "null" {
+					all[name] = typ == "string" && (all[name] || !has(all, name))
+				}
+			}
+		}
+	}
+	return all
+}
+
+func has(all map[string]bool, name string) bool {
+	_, ok := all[name]
+	return ok
+}
+
+// WantsText reports whether a parameter is to be a text and nothing else, so that 5, given
+// where no type can be, means "5".
+func (s *Schema) WantsText(name string) bool { return s != nil && s.texts[name] }
 
 // noLoader keeps a schema from reading files or the network.
 type noLoader struct{}

@@ -86,6 +86,17 @@ func TestOtherKeywords(t *testing.T) {
 	}
 }
 
+func TestWantsText(t *testing.T) {
+	t.Parallel()
+	s, err := schema.Compile([]byte(`{"properties":{"a":{"type":"string"},"b":{"type":["null","string"]},"c":{"type":["string","integer"]},
+		"d":{"type":["integer","string"]},"e":{},"f":true,"g":{"type":"integer"},"h":{"type":["null"]}}}`))
+	require.NoError(t, err)
+	for name, want := range map[string]bool{"a": true, "b": true, "c": false, "d": false, "e": false, "f": false, "g": false, "h": false, "z": false} {
+		require.Equal(t, want, s.WantsText(name), name)
+	}
+	require.False(t, (*schema.Schema)(nil).WantsText("a"))
+}
+
 func TestNoSchema(t *testing.T) {
 	t.Parallel()
 	s, err := schema.Compile(nil)
