@@ -163,7 +163,7 @@ func TestKillInAWindow(t *testing.T) {
 		b.schedule(time.Now())
 		for w := range b.groups["demo"].busy {
 			require.Equal(t, 4, w.held)
-			require.True(t, w.kill(behind[1], process.ReasonLease, "test"))
+			require.True(t, w.kill(behind[1], 0, process.ReasonLease, "test"))
 		}
 	})
 	got := b.wait(5)

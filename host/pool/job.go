@@ -29,7 +29,8 @@ type Job struct {
 	doomed   bool // to be killed as soon as it runs, or Returned if it does not
 	reason   process.Reason
 	detail   string
-	dump     string // stacks that the plugin sent at the soft limit
+	cancelAt time.Time // when it is killed because it was cancelled; zero: it was not
+	dump     string    // stacks that the plugin sent at the soft limit
 }
 
 // Kind says what came of a job.

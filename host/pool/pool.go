@@ -131,7 +131,16 @@ func (p *Pool) call(f func()) {
 
 // Kill ends a job: one that waits is Returned, one that runs is killed for the reason, and
 // has Died. A job that has ended is left alone.
-func (p *Pool) Kill(j *Job, reason process.Reason, detail string) {
+func (p *Pool) Kill(j *Job, reason process.Reason, detail string) { p.end(j, 0, reason, detail) }
+
+// Cancel ends a job like Kill, for process.ReasonCancelled, but one that runs has its
+// context cancelled, with the reason, and is killed only if it has not ended after the
+// grace. A second Cancel can shorten the grace of the first.
+func (p *Pool) Cancel(j *Job, grace time.Duration, reason string) {
+	p.end(j, grace, process.ReasonCancelled, reason)
+}
+
+func (p *Pool) end(j *Job, grace time.Duration, reason process.Reason, detail string) {
 	p.call(func() {
 		g := j.group
 		if g == nil { // not here yet
@@ -144,7 +153,7 @@ func (p *Pool) Kill(j *Job, reason process.Reason, detail string) {
 			return
 		}
 		for w := range g.busy {
-			if w.kill(j, reason, detail) {
+			if w.kill(j, grace, reason, detail) {
 				return
 			}
 		}

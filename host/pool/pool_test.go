@@ -242,6 +242,43 @@ func TestRecall(t *testing.T) {
 	}
 }
 
+// A cancelled task may end by itself; one that does not is killed when the grace is over, and
+// one that waits never runs.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 2)
+	b.SetPlugins([]Plugin{demo(t)})
+	sleep := map[string]any{"seconds": 600}
+	jobs := []*Job{b.job("demo.sleep", sleep, 0), b.job("demo.spin", nil, 0)}
+	require.NoError(t, b.Submit(jobs))
+	require.Eventually(t, func() bool { return b.Status().Busy == 2 }, 20*time.Second, 5*time.Millisecond)
+	waiting := b.job("demo.sleep", sleep, 0)
+	require.NoError(t, b.Submit([]*Job{waiting}))
+	began := time.Now()
+	b.Cancel(waiting, time.Hour, "not wanted")
+	require.Equal(t, Returned, b.wait(1)[waiting.Task.ID].Kind)
+
+	b.Cancel(jobs[0], time.Hour, "not wanted")
+	o := b.wait(2)[jobs[0].Task.ID]
+	require.Equal(t, Ended, o.Kind, "its context was cancelled, and it has taken the hint")
+	require.Contains(t, o.Result.GetFailure().GetMessage(), "not wanted")
+
+	b.Cancel(jobs[1], time.Hour, "not wanted")
+	b.Cancel(jobs[1], 300*time.Millisecond, "now")
+	o = b.wait(3)[jobs[1].Task.ID]
+	require.Equal(t, Died, o.Kind)
+	require.Equal(t, process.ReasonCancelled, o.Exit.Reason)
+	require.Equal(t, "now", o.Exit.Detail)
+	require.GreaterOrEqual(t, time.Since(began), 300*time.Millisecond)
+	b.Cancel(jobs[1], 0, "it has ended")
+
+	at := b.job("demo.sleep", sleep, 0)
+	require.NoError(t, b.Submit([]*Job{at}))
+	require.Eventually(t, func() bool { return b.Status().Busy == 1 }, 20*time.Second, 5*time.Millisecond)
+	b.Cancel(at, 0, "at once")
+	require.NotEqual(t, Ended, b.wait(4)[at.Task.ID].Kind, "without a grace it is not asked")
+}
+
 func TestUnserved(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 2)

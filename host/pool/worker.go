@@ -210,6 +210,9 @@ func (w *worker) arm(now time.Time) {
 	if !head.told {
 		next = min(next, announceAfter)
 	}
+	if !head.cancelAt.IsZero() {
+		next = min(next, head.cancelAt.Sub(w.headSince))
+	}
 	if next == 1<<63-1 {
 		w.timer.Stop()
 		return
@@ -235,6 +238,10 @@ func (w *worker) watch() {
 	if len(w.window) > 1 && !w.recalled && ran >= recallAfter {
 		w.recalled, w.recalledAt = true, time.Now()
 		w.post(&pluginpb.HostMessage{Recall: true})
+	}
+	if !head.cancelAt.IsZero() && !now.Before(head.cancelAt) {
+		w.proc.Kill(process.ReasonCancelled, head.detail)
+		return
 	}
 	progress := w.proc.Progress()
 	if !head.told && ran >= announceAfter && (!progress.Kept || progress.Begun >= head.seq) {
@@ -267,20 +274,32 @@ func (w *worker) watch() {
 
 // kill ends the process if the job is the one that it runs. One that waits behind others,
 // who are not to suffer for it, is called back, and killed if it comes to run all the same.
+// With a grace the running job is told first, and killed when the grace is over.
 // It reports whether the job is in this worker's window.
-func (w *worker) kill(j *Job, reason process.Reason, detail string) bool {
+func (w *worker) kill(j *Job, grace time.Duration, reason process.Reason, detail string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	i := slices.Index(w.window, j)
 	if i < 0 {
 		return false
 	}
-	if p := w.proc.Progress(); i == 0 || p.Kept && p.Begun == j.seq && p.Ended < j.seq {
+	j.reason, j.detail = reason, detail
+	if p := w.proc.Progress(); i > 0 && !(p.Kept && p.Begun == j.seq && p.Ended < j.seq) {
+		j.doomed = true
+		w.recallLocked()
+		return true
+	}
+	if grace <= 0 {
+		j.doomed = true // should it not have begun, another process is not to run it either
 		w.proc.Kill(reason, detail)
 		return true
 	}
-	j.doomed, j.reason, j.detail = true, reason, detail
-	w.recallLocked()
+	now := time.Now()
+	if at := now.Add(grace); j.cancelAt.IsZero() || at.Before(j.cancelAt) {
+		j.cancelAt = at
+	}
+	w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(j.Task.ID), Reason: detail}})
+	w.arm(now)
 	return true
 }
 
