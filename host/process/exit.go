@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/backplane/leptir/host/process/sandbox"
 )
 
 // Reason says why a plugin process ended, or never came to life: a closed set, the same
@@ -26,6 +28,7 @@ const (
 	ReasonCancelled Reason = "cancelled" // killed because its task was cancelled
 	ReasonLease     Reason = "lost lease"
 	ReasonRetired   Reason = "retired" // ended by the host between tasks: recycled or replaced
+	ReasonLimit     Reason = "limit"   // killed at a limit of its block limits {} other than memory
 )
 
 // Exit is the end of a process.
@@ -35,14 +38,17 @@ type Exit struct {
 	Signal syscall.Signal // 0 where it exited
 	// Detail is what is known beyond the reason, for people; often empty.
 	Detail string
-	// At is when it was reaped; UserTime, SystemTime and PeakMemory (bytes, resident) are
-	// the kernel's account of it and of the children that it waited for.
+	// At is when it was reaped. CPU and PeakMemory (bytes) are the kernel's account of all
+	// that it had started, where it was in a cgroup or its limits were sampled; else of it and
+	// of the children that it waited for.
 	At         time.Time
-	UserTime   time.Duration
-	SystemTime time.Duration
+	CPU        time.Duration
 	PeakMemory int64
 	// Output holds the last lines that it wrote to stderr or stdout, oldest first.
 	Output []string
+	// Dump is what it wrote when it was told to abort: the stacks of its goroutines, where it
+	// is written in Go.
+	Dump string
 }
 
 // String says in a few words how the process ended, for messages.
@@ -55,8 +61,8 @@ func (e Exit) String() string {
 		s = fmt.Sprintf("process exited with code %d", e.Code)
 	case e.Reason == ReasonTimeout:
 		s = "process killed at the time limit"
-	case e.Reason == ReasonMemory:
-		s = "process exceeded its memory limit"
+	case (e.Reason == ReasonMemory || e.Reason == ReasonLimit) && e.Detail != "":
+		return e.Detail
 	default:
 		s = "process ended: " + string(e.Reason)
 	}
@@ -76,15 +82,24 @@ func SignalName(s syscall.Signal) string {
 
 // exitOf reads the kernel's account of an ended process. intended is the reason for which
 // leptir killed it, or "".
-func exitOf(st *os.ProcessState, intended Reason, detail string, now time.Time) Exit {
+func exitOf(st *os.ProcessState, intended Reason, detail string, cell *sandbox.Cell, now time.Time) Exit {
 	e := Exit{Reason: intended, Detail: detail, At: now, Code: -1}
 	if st == nil {
 		e.Reason = ReasonLost
 		return e
 	}
-	e.UserTime, e.SystemTime = st.UserTime(), st.SystemTime()
+	e.CPU = st.UserTime() + st.SystemTime()
 	if ru, ok := st.SysUsage().(*syscall.Rusage); ok {
 		e.PeakMemory = ru.Maxrss << 10 // Linux counts in KiB
+	}
+	var breach *sandbox.Breach
+	if cell != nil {
+		u := cell.Usage()
+		e.CPU = max(e.CPU, u.CPU)
+		if u.PeakMemory > 0 {
+			e.PeakMemory = u.PeakMemory
+		}
+		breach = cell.Breach(u)
 	}
 	ws, _ := st.Sys().(syscall.WaitStatus)
 	if ws.Signaled() {
@@ -96,11 +111,13 @@ func exitOf(st *os.ProcessState, intended Reason, detail string, now time.Time) 
 		// It was dying by itself, slowly; its own end tells more than our kill.
 		e.Reason, e.Detail = "", ""
 	}
-	if e.Reason == "" {
+	switch {
+	case breach != nil && (e.Reason == "" && e.Code != 0 || e.Reason == ReasonLost || e.Reason == ReasonHandshake):
+		e.Reason, e.Detail = reasonOf(breach), breach.Detail
+	case e.Reason == "" && ws.Signaled():
+		e.Reason = ReasonSignal
+	case e.Reason == "":
 		e.Reason = ReasonExit
-		if ws.Signaled() {
-			e.Reason = ReasonSignal
-		}
 	}
 	return e
 }

@@ -28,7 +28,7 @@ func TestExitOfDyingProcess(t *testing.T) {
 	} {
 		cmd := exec.Command("sh", "-c", tt.script)
 		_ = cmd.Run()
-		e := exitOf(cmd.ProcessState, tt.intended, "", time.Now())
+		e := exitOf(cmd.ProcessState, tt.intended, "", nil, time.Now())
 		require.Equal(t, tt.want, e.Reason, "%s, killed for %q", tt.script, tt.intended)
 		if e.Reason == ReasonSignal {
 			require.Contains(t, []syscall.Signal{syscall.SIGSEGV, syscall.SIGTERM}, e.Signal)

@@ -2,10 +2,13 @@ package process
 
 import (
 	"bytes"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/lograte"
 )
 
@@ -16,6 +19,8 @@ const (
 	// exit.
 	tailLines     = 40
 	tailLineBytes = 512
+	// maxDump bounds what is kept of a process that has been told to abort.
+	maxDump = 256 << 10
 	// sinkQueue is how many lines of all processes may wait for the log.
 	sinkQueue = 4096
 )
@@ -36,14 +41,51 @@ type output struct {
 	pid    func() int
 	sink   chan<- Line
 
-	mu   sync.Mutex
-	tail []string // ring
-	next int
-	rate lograte.Limiter
+	most int64 // bytes in the life of the process; 0 is no bound
+
+	mu      sync.Mutex
+	tail    []string // ring
+	next    int
+	rate    lograte.Limiter
+	written int64
+	dumping bool
+	dump    strings.Builder
 }
 
-func newOutput(plugin string, pid func() int, sink chan<- Line) *output {
-	return &output{plugin: plugin, pid: pid, sink: sink}
+// newOutput returns the output of a process that may write at most so many bytes into the
+// log in its life; 0 is no bound.
+func newOutput(plugin string, pid func() int, most int64, sink chan<- Line) *output {
+	return &output{plugin: plugin, pid: pid, most: most, sink: sink}
+}
+
+// count counts what has been read of the process, and reports, once, that it is too much.
+func (o *output) count(n int) (spent bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := o.written
+	o.written += int64(n)
+	return o.most > 0 && before <= o.most && o.written > o.most
+}
+
+// spent reports whether the process has written more than it may.
+func (o *output) spent() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.most > 0 && o.written > o.most
+}
+
+// beginDump keeps what is written from now on as a dump, out of the log.
+func (o *output) beginDump() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dumping = true
+}
+
+// dumped returns what has been written since beginDump.
+func (o *output) dumped() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.dump.String()
 }
 
 func (o *output) line(stream string, b []byte, cut bool) {
@@ -54,7 +96,17 @@ func (o *output) line(stream string, b []byte, cut bool) {
 	now := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.dumping {
+		if o.dump.Len() < maxDump {
+			o.dump.WriteString(text)
+			o.dump.WriteByte('\n')
+		}
+		return
+	}
 	o.keep(text)
+	if o.most > 0 && o.written > o.most {
+		return
+	}
 	if !o.rate.Allow(len(text), now) {
 		return
 	}
@@ -122,6 +174,10 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	n := len(p)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.out.count(n) {
+		w.out.pass(Line{time.Now(), w.out.plugin, w.out.pid(), w.stream,
+			fmt.Sprintf("(no more lines of this process: it has written more than its output_max of %s)", sandbox.Bytes(w.out.most))})
+	}
 	for len(p) > 0 {
 		i := bytes.IndexByte(p, '\n')
 		part := p

@@ -31,7 +31,7 @@ func FuzzFilterStdout(f *testing.F) {
 	f.Add(bytes.Repeat([]byte("x"), 40<<10))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		sink := make(chan Line, 1<<16)
-		out := newOutput("p", func() int { return 1 }, sink)
+		out := newOutput("p", func() int { return 1 }, 0, sink)
 		r, w := io.Pipe()
 		got := make(chan []byte)
 		go func() {
@@ -54,7 +54,7 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte(strings.Repeat("\n", 100)), 1)
 	f.Fuzz(func(t *testing.T, in []byte, chunk int) {
 		sink := make(chan Line, 1<<16)
-		o := newOutput("p", func() int { return 1 }, sink)
+		o := newOutput("p", func() int { return 1 }, 0, sink)
 		w := o.writer("stderr")
 		step := max(1, chunk%4096)
 		for i := 0; i < len(in); i += step {
@@ -76,7 +76,7 @@ func FuzzLines(f *testing.F) {
 func TestLastLinesAreTheLast(t *testing.T) {
 	t.Parallel()
 	sink := make(chan Line, 10) // too small: lines are dropped, the tail is not
-	o := newOutput("p", func() int { return 1 }, sink)
+	o := newOutput("p", func() int { return 1 }, 0, sink)
 	w := o.writer("stderr")
 	for i := range 100 {
 		_, _ = io.WriteString(w, strings.Repeat("a", i)+"\n")
@@ -90,7 +90,7 @@ func TestLastLinesAreTheLast(t *testing.T) {
 func TestFloodIsCounted(t *testing.T) {
 	t.Parallel()
 	sink := make(chan Line, 1<<16)
-	o := newOutput("p", func() int { return 1 }, sink)
+	o := newOutput("p", func() int { return 1 }, 0, sink)
 	w := o.writer("stderr")
 	line := strings.Repeat("a", 1023) + "\n"
 	for range 5000 { // 5 MiB at once, of which a burst passes
@@ -115,7 +115,7 @@ func TestFloodIsCounted(t *testing.T) {
 func TestFloodAtTheEndIsCounted(t *testing.T) {
 	t.Parallel()
 	sink := make(chan Line, 1<<16)
-	o := newOutput("p", func() int { return 1 }, sink)
+	o := newOutput("p", func() int { return 1 }, 0, sink)
 	w := o.writer("stderr")
 	for range 5000 {
 		_, _ = io.WriteString(w, strings.Repeat("a", 1023)+"\n")
@@ -142,7 +142,7 @@ func TestFloodOfEmptyLines(t *testing.T) {
 	t.Parallel()
 	const n = 200_000
 	sink := make(chan Line, n)
-	o := newOutput("p", func() int { return 1 }, sink)
+	o := newOutput("p", func() int { return 1 }, 0, sink)
 	_, _ = o.writer("stderr").Write(bytes.Repeat([]byte("\n"), n))
 	require.Less(t, len(sink), n/4)
 }

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -27,6 +26,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
 
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/protocol"
 )
@@ -56,107 +56,13 @@ type Spec struct {
 	StartTimeout time.Duration
 	// TLS turns on go-plugin's AutoMTLS, which makes a start several times dearer.
 	TLS bool
+	// Limits is what the process is held to, OutputMax the most bytes that it may write into
+	// the log in its life; 0 is no bound.
+	Limits    sandbox.Limits
+	OutputMax int64
 	// NoTasks leaves the task stream closed: the process is only called, as error
 	// reporters are.
 	NoTasks bool
-}
-
-// Launcher starts processes and knows all that live. It is safe for concurrent use.
-type Launcher struct {
-	runDir *runDir
-	logger *slog.Logger
-	hclog  hclog.Logger
-	lines  chan Line
-	wg     sync.WaitGroup // tidying goroutines of all processes
-
-	mu     sync.Mutex
-	live   map[*Process]struct{}
-	closed bool
-	quit   chan struct{}
-	sinkWG sync.WaitGroup
-}
-
-// NewLauncher returns a Launcher that keeps sockets and scratch folders in a new private
-// folder below parent (below os.TempDir() where that path is too long for a socket), and passes
-// what processes print to sink, one call at a time. gopluginLog gets go-plugin's own
-// messages; its Named children must report level Off (see logging.HCLog).
-func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, sink func(Line)) (*Launcher, error) {
-	// A socket's path may be 107 bytes long, of which go-plugin and we add up to 60.
-	if len(parent) > 45 {
-		parent = filepath.Join(os.TempDir(), fmt.Sprintf("leptir-%d", os.Geteuid()))
-	}
-	dir, err := newRunDir(parent)
-	if err != nil {
-		return nil, fmt.Errorf("make the folder for sockets: %w", err)
-	}
-	l := &Launcher{runDir: dir, logger: logger, hclog: gopluginLog, lines: make(chan Line, sinkQueue),
-		live: map[*Process]struct{}{}, quit: make(chan struct{})}
-	l.sinkWG.Go(func() {
-		for {
-			select {
-			case line := <-l.lines:
-				sink(line)
-			case <-l.quit:
-				for {
-					select {
-					case line := <-l.lines:
-						sink(line)
-					default:
-						return
-					}
-				}
-			}
-		}
-	})
-	return l, nil
-}
-
-// Close kills every process that still lives, waits until all is tidied up (at most
-// tidyTimeout longer than the processes take to die) and removes the Launcher's folder.
-func (l *Launcher) Close() error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return nil
-	}
-	l.closed = true
-	live := make([]*Process, 0, len(l.live))
-	for p := range l.live {
-		live = append(live, p)
-	}
-	l.mu.Unlock()
-	for _, p := range live {
-		p.Kill(ReasonShutdown, "")
-	}
-	l.wg.Wait()
-	close(l.quit)
-	l.sinkWG.Wait()
-	return l.runDir.remove()
-}
-
-// Live returns how many processes have been started and not been reaped.
-func (l *Launcher) Live() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.live)
-}
-
-// PIDs returns the ids of the processes that have been started and not been reaped, in no
-// order.
-func (l *Launcher) PIDs() []int {
-	l.mu.Lock()
-	live := make([]*Process, 0, len(l.live))
-	for p := range l.live {
-		live = append(live, p)
-	}
-	l.mu.Unlock()
-	pids := make([]int, 0, len(live))
-	for _, p := range live {
-		if pid := p.PID(); pid > 0 {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 // Process is one plugin process whose stream is open, unless its Spec says NoTasks: then
@@ -210,6 +116,7 @@ func (l *Launcher) Start(ctx context.Context, spec Spec) (*Process, error) {
 		return nil, &StartError{Plugin: spec.Plugin, Err: errors.New("the host is shutting down")}
 	}
 	if err := p.prepare(); err != nil {
+		p.runner.leave()
 		l.forget(p)
 		return nil, &StartError{Plugin: spec.Plugin, Err: err}
 	}
@@ -238,12 +145,15 @@ func (l *Launcher) Start(ctx context.Context, spec Spec) (*Process, error) {
 	}
 	go p.tidy()
 	if err == nil {
+		p.beWatched()
 		return p, nil
 	}
 	<-p.runner.done
 	if refused := p.runner.refusal(); refused != nil {
 		err = fmt.Errorf("handshake: %w", refused)
-	} else if e := p.runner.exit; p.runner.wasStarted() && e.Signal == 0 && e.Code >= 0 {
+	} else if e := p.runner.exit; e.Reason == ReasonMemory || e.Reason == ReasonLimit {
+		err = fmt.Errorf("handshake: %s before it served", e.Detail)
+	} else if p.runner.wasStarted() && e.Signal == 0 && e.Code >= 0 {
 		err = fmt.Errorf("handshake: it exited with code %d before it served; is it a leptir plugin?", e.Code)
 	} else if e.Reason == ReasonSignal {
 		err = fmt.Errorf("handshake: it died of %s before it served", SignalName(e.Signal))
@@ -251,31 +161,27 @@ func (l *Launcher) Start(ctx context.Context, spec Spec) (*Process, error) {
 	return nil, &StartError{Plugin: spec.Plugin, Err: err, Exit: p.runner.exit}
 }
 
-// register counts p among the live, unless the Launcher is closed.
-func (l *Launcher) register(p *Process) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
+// beWatched has the process's limits looked at while it lives.
+func (p *Process) beWatched() {
+	s := p.runner.cell.Sampler()
+	if s == nil {
+		return
 	}
-	p.runner = newGroupRunner(p.spec.Path, p.spec.Args)
-	l.live[p] = struct{}{}
-	l.wg.Add(1)
-	return true
-}
-
-func (l *Launcher) forget(p *Process) {
-	l.mu.Lock()
-	delete(l.live, p)
-	l.mu.Unlock()
-	l.wg.Done()
+	select {
+	case p.launcher.watching <- &watched{Sampler: s, process: p}:
+	case <-p.Done():
+	}
 }
 
 // prepare makes everything that a start needs but the process itself.
 func (p *Process) prepare() error {
 	l, r, spec := p.launcher, p.runner, p.spec
-	id := uuid.NewString()
-	dir := filepath.Join(l.runDir.path, id[:8])
+	id := uuid.NewString()[:8]
+	parent, err := l.folder(&spec)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(parent, id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("make its folder: %w", err)
 	}
@@ -284,7 +190,12 @@ func (p *Process) prepare() error {
 		return fmt.Errorf("make its folder: %w", err)
 	}
 	r.dir, r.cmd.Dir = dir, work
-	r.out = newOutput(spec.Plugin, r.pid, l.lines)
+	cookie := l.sandbox.Cookie(id)
+	r.cell, err = l.sandbox.Cell(sandbox.Place{Cookie: cookie, Home: dir, Work: work, Binary: spec.Path}, spec.Limits)
+	if err != nil {
+		return err
+	}
+	r.out = newOutput(spec.Plugin, r.pid, spec.OutputMax, l.lines)
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: protocol.Version,
 			MagicCookieKey: protocol.CookieKey, MagicCookieValue: protocol.CookieValue},
@@ -305,8 +216,11 @@ func (p *Process) prepare() error {
 		},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
 			r.socketDir = socketDir
-			r.cmd.Env = slices.Concat(spec.Env, cmd.Env, []string{
-				protocol.EnvProcessID + "=" + id,
+			if err := r.cell.Own(socketDir); err != nil {
+				return nil, err
+			}
+			r.cmd.Env = slices.Concat(spec.Env, confinedEnv(&spec, r.cell), cmd.Env, []string{
+				protocol.EnvProcessID + "=" + cookie,
 				protocol.EnvHostPID + "=" + strconv.Itoa(os.Getpid()),
 				"TMPDIR=" + work,
 			})
@@ -314,6 +228,25 @@ func (p *Process) prepare() error {
 		},
 	})
 	return nil
+}
+
+// confinedEnv returns the variables that follow from a process's limits, but for those that
+// its plugin's settings have.
+func confinedEnv(spec *Spec, cell *sandbox.Cell) (env []string) {
+	add := func(name, value string) {
+		if value != "" && !slices.ContainsFunc(spec.Env, func(v string) bool { return strings.HasPrefix(v, name+"=") }) {
+			env = append(env, name+"="+value)
+		}
+	}
+	if most := spec.Limits.MemoryMax; most > 0 {
+		add("GOMEMLIMIT", strconv.FormatInt(most/10*9, 10)) // Go collects garbage rather than be killed
+	}
+	if id := cell.Identity(); id != nil {
+		add("HOME", id.Home)
+		add("USER", id.Name)
+		add("LOGNAME", id.Name)
+	}
+	return env
 }
 
 // connect forks, waits for the handshake and opens the stream. It ends soon after the
@@ -399,7 +332,16 @@ func (p *Process) Recv() (*pluginpb.PluginMessage, error) {
 	return m, err
 }
 
-// Kill ends the process and all of its process group at once and does not wait. The reason
+// Abort has a process of Go write down the stacks of its goroutines, for its Exit, and die;
+// others mostly just die. It is for a process that is about to be killed for that reason, and
+// does not wait: Kill is to follow.
+func (p *Process) Abort(reason Reason, detail string) { p.runner.abort(reason, detail) }
+
+// OutputSpent reports whether the process has written more than its OutputMax: what it still
+// writes does not reach the log.
+func (p *Process) OutputSpent() bool { return p.runner.out.spent() }
+
+// Kill ends the process and all that it has started at once and does not wait. The reason
 // of the first Kill is the one that Exit tells.
 func (p *Process) Kill(reason Reason, detail string) { p.runner.kill(reason, detail) }
 
@@ -454,6 +396,11 @@ func (p *Process) Started() time.Time { return p.started }
 
 // RSS returns the resident memory of the process in bytes, 0 if it cannot be read.
 func (p *Process) RSS() int64 {
+	select {
+	case <-p.Done():
+		return 0 // its pid may be somebody else's
+	default:
+	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.PID()))
 	if err != nil {
 		return 0

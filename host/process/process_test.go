@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/testbin"
 )
@@ -360,14 +361,14 @@ func TestNothingLeaks(t *testing.T) {
 func TestRunFoldersOfDeadHostsAreSwept(t *testing.T) {
 	t.Parallel()
 	parent := t.TempDir()
-	dead, err := newRunDir(parent)
+	dead, _, _, err := newRunDir(parent, modePrivate, sandbox.Remains{})
 	require.NoError(t, err)
 	require.NoError(t, os.Mkdir(filepath.Join(dead.path, "work"), 0o700))
-	living, err := newRunDir(parent)
+	living, _, _, err := newRunDir(parent, modePrivate, sandbox.Remains{})
 	require.NoError(t, err)
 	require.DirExists(t, dead.path)
 	dead.lock.Close() // as the kernel does for a dead host
-	third, err := newRunDir(parent)
+	third, _, _, err := newRunDir(parent, modePrivate, sandbox.Remains{})
 	require.NoError(t, err)
 	require.NoDirExists(t, dead.path)
 	require.DirExists(t, living.path)
@@ -381,6 +382,6 @@ func TestRunFolderOfOthersIsRefused(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "open")
 	require.NoError(t, os.Mkdir(parent, 0o700))
 	require.NoError(t, os.Chmod(parent, 0o777))
-	_, err := newRunDir(parent)
+	_, _, _, err := newRunDir(parent, modePrivate, sandbox.Remains{})
 	require.ErrorContains(t, err, "only the host's user can write")
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
 
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/protocol"
 )
 
@@ -25,8 +26,8 @@ import (
 // and no longer, since a grandchild that has escaped may hold them open for ever.
 const pipeGrace = 100 * time.Millisecond
 
-// groupRunner runs one plugin process in a process group of its own and is the only one
-// that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
+// groupRunner runs one plugin process in a session, a process group and a cell of its own,
+// and is the only one that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
 // handshake line of stdout and nothing of stderr: go-plugin's readers block on long lines
 // and panic on hostile ones.
 type groupRunner struct {
@@ -35,6 +36,8 @@ type groupRunner struct {
 	socketDir string // folder below dir in which the plugin's socket must lie
 	address   string // the plugin's socket, once the handshake has told it
 	out       *output
+	cell      *sandbox.Cell // what it is confined in
+	warn      func(msg string, err error)
 
 	stdout, stderr, lifeline *os.File
 	hsRead                   *io.PipeReader
@@ -63,7 +66,7 @@ func newGroupRunner(path string, args []string) *groupRunner {
 	r := &groupRunner{done: make(chan struct{}), drained: make(chan struct{})}
 	r.hsRead, r.hsWrite = io.Pipe()
 	r.cmd = exec.Command(path, args...)
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{}
 	return r
 }
 
@@ -104,17 +107,10 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = inR, outW, errW
 	r.cmd.ExtraFiles = []*os.File{r.mark.file}
 	r.cmd.Env = append(r.cmd.Env, protocol.EnvMarkFD+"=3")
-	onSpawner(func() { err = r.cmd.Start() })
-	if errors.Is(err, syscall.ETXTBSY) {
-		// Another thread's fork held the file open for writing for a moment
-		// (golang/go#22315); it has gone by its exec.
-		time.Sleep(10 * time.Millisecond)
-		r.cmd = cloneCmd(r.cmd)
-		onSpawner(func() { err = r.cmd.Start() })
-	}
-	if err != nil {
+	if err = r.fork(); err != nil {
 		return err
 	}
+	r.cell.Settle()
 	inR.Close()
 	outW.Close()
 	errW.Close()
@@ -127,6 +123,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	r.mu.Unlock()
 	if killed {
 		r.signalGroup(syscall.SIGKILL)
+		r.cell.Kill()
 	}
 
 	var readers sync.WaitGroup
@@ -144,12 +141,58 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	return nil
 }
 
+// fork starts the process in its cell.
+func (r *groupRunner) fork() error {
+	path := r.cmd.Path
+	if r.cell.Identity() != nil {
+		// The binary lies in a folder of the host's, which its user may not enter: it is
+		// started by a descriptor.
+		binary, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer binary.Close()
+		r.cmd.ExtraFiles = append(r.cmd.ExtraFiles, binary)
+		r.cmd.Path = fmt.Sprintf("/proc/self/fd/%d", 2+len(r.cmd.ExtraFiles))
+	}
+	err := r.cell.Start(r.cmd.SysProcAttr, func() (int, error) {
+		err := r.cmd.Start()
+		if errors.Is(err, syscall.ETXTBSY) {
+			// Another thread's fork held the file open for writing for a moment
+			// (golang/go#22315); it has gone by its exec.
+			time.Sleep(10 * time.Millisecond)
+			r.cmd = cloneCmd(r.cmd)
+			err = r.cmd.Start()
+		}
+		if err != nil {
+			return 0, err
+		}
+		return r.cmd.Process.Pid, nil
+	})
+	if perr, ok := errors.AsType[*os.PathError](err); ok && perr.Path == r.cmd.Path {
+		perr.Path = path
+	}
+	return err
+}
+
 // nothingStarted ends a runner whose process has never come to be.
 func (r *groupRunner) nothingStarted() {
 	_ = r.hsWrite.Close()
-	_ = os.RemoveAll(r.dir)
+	r.leave()
 	close(r.drained)
 	close(r.done)
+}
+
+// leave removes what the process lived in.
+func (r *groupRunner) leave() {
+	if r.cell != nil {
+		if err := r.cell.Close(); err != nil {
+			r.warn("cannot remove what a process was confined in", err)
+		}
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		r.warn("cannot remove a process's folder", err)
+	}
 }
 
 // abandon ends a runner that go-plugin has failed to call Start on; else it does nothing.
@@ -168,8 +211,8 @@ func cloneCmd(c *exec.Cmd) *exec.Cmd {
 		Stderr: c.Stderr, ExtraFiles: c.ExtraFiles, SysProcAttr: c.SysProcAttr}
 }
 
-// reap waits for the process, kills what is left of its group, and closes everything that
-// belonged to it.
+// reap waits for the process, kills all that it has started and that is left, and closes
+// everything that belonged to it.
 func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	pid := r.cmd.Process.Pid
 	// Wait without reaping first: as long as the dead leader is not reaped its pid, and so
@@ -180,7 +223,9 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	_ = syscall.Kill(-pid, syscall.SIGKILL)
 	r.reaped = true
 	r.mu.Unlock()
+	r.cell.Kill()
 	_ = r.cmd.Wait() // stdio are files: whoever holds them, this returns
+	r.cell.Dead()
 
 	readersDone := make(chan struct{})
 	go func() {
@@ -199,13 +244,14 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 
 	output := r.out.lastLines()
 	r.mu.Lock()
-	r.exit = exitOf(r.cmd.ProcessState, r.intended, r.detail, time.Now())
-	r.exit.Output = output
+	r.exit = exitOf(r.cmd.ProcessState, r.intended, r.detail, r.cell, time.Now())
+	r.exit.Output, r.exit.Dump = output, r.out.dumped()
 	r.progress = r.mark.read()
 	r.mark.close()
 	r.mu.Unlock()
 	close(r.done)
 
+	r.cell.Hunt()
 	if !finished {
 		select {
 		case <-readersDone:
@@ -217,7 +263,7 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	r.lifeline.Close()
 	_ = r.hsWrite.Close()
 	<-readersDone
-	_ = os.RemoveAll(r.dir)
+	r.leave()
 	close(r.drained)
 }
 
@@ -236,7 +282,21 @@ func (r *groupRunner) wasStarted() bool {
 	return r.started
 }
 
-// kill ends the process and its group at once. The first reason given is the one that its
+// abort tells the process to write down its stacks and die, for the reason for which it is
+// about to be killed.
+func (r *groupRunner) abort(reason Reason, detail string) {
+	r.out.beginDump()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.intended == "" && !r.reaped {
+		r.intended, r.detail = reason, detail
+	}
+	if r.started && !r.reaped {
+		sandbox.SignalBusiest(r.cmd.Process.Pid, syscall.SIGQUIT)
+	}
+}
+
+// kill ends the process, and all that it has started, at once. The first reason given is the one that its
 // exit tells. It does not wait.
 func (r *groupRunner) kill(reason Reason, detail string) {
 	r.mu.Lock()
@@ -245,6 +305,9 @@ func (r *groupRunner) kill(reason Reason, detail string) {
 	}
 	r.mu.Unlock()
 	r.signalGroup(syscall.SIGKILL)
+	if r.wasStarted() {
+		r.cell.Kill()
+	}
 }
 
 func (r *groupRunner) signalGroup(sig syscall.Signal) {

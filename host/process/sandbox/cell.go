@@ -1,0 +1,371 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// oomScore makes the kernel take a plugin rather than its host when the machine is out of
+// memory.
+const oomScore = 500
+
+// Cell is what one process is confined in, with all that it starts. Its methods are safe for
+// concurrent use.
+type Cell struct {
+	limits   Limits
+	machine  *Machine
+	cookie   string
+	home     string
+	work     string
+	binary   string
+	identity *Identity
+
+	v2    string // its group of version 2, "" where there is none
+	v2fd  *os.File
+	v2has []string
+	v1    map[string]string // its groups of version 1, by controller
+	doors []door
+
+	over func() // lets the thread end that the process was born on
+
+	mu     sync.Mutex
+	born   bool
+	leader int
+	closed bool
+	peak   int64 // memory, as sampled
+}
+
+// Place is where a process lives.
+type Place struct {
+	// Cookie is the value of the variable in its environment by which it, and what it
+	// starts, can be found.
+	Cookie string
+	// Home is the private folder that holds its socket and its work folder; Work is that.
+	// Both are there, and belong to the host's user.
+	Home, Work string
+	// Binary is what it runs.
+	Binary string
+}
+
+// Cell makes a cell. Close it once the process is dead.
+func (s *Sandbox) Cell(p Place, l Limits) (c *Cell, err error) {
+	if err := s.strict(&l); err != nil {
+		return nil, err
+	}
+	c = &Cell{limits: l, machine: s.machine, cookie: p.Cookie, home: p.Home, work: p.Work, binary: p.Binary, v1: map[string]string{}}
+	defer func() {
+		if err != nil {
+			_ = c.Close()
+			c = nil
+		}
+	}()
+	if l.RunAs != "" {
+		if c.identity, err = LookupUser(l.RunAs); err != nil {
+			return c, err
+		}
+		for _, dir := range []string{p.Home, p.Work} {
+			if err = c.Own(dir); err != nil {
+				return c, err
+			}
+		}
+	}
+	if err = s.groups(c, filepath.Base(p.Home)); err != nil {
+		return c, err
+	}
+	register(c)
+	return c, nil
+}
+
+// Own gives a file or folder to the user that the process runs as.
+func (c *Cell) Own(path string) error {
+	if c.identity == nil {
+		return nil
+	}
+	return os.Chown(path, int(c.identity.UID), int(c.identity.GID))
+}
+
+// Identity returns the user that the process runs as, nil where that is the host's own.
+func (c *Cell) Identity() *Identity { return c.identity }
+
+// groups makes the cell's groups.
+func (s *Sandbox) groups(c *Cell, name string) error {
+	limits := map[string]bool{"memory": c.limits.MemoryMax > 0, "pids": c.limits.PidsMax > 0, "cpu": c.limits.CPUMax > 0}
+	if tree, err := s.open(""); err == nil {
+		dir := filepath.Join(tree, name)
+		if err := os.Mkdir(dir, 0o755); err == nil {
+			c.v2, c.v2has = dir, s.v2has
+			if c.v2fd, err = openDir(dir); err != nil {
+				return fmt.Errorf("cgroup: %w", err)
+			}
+			has := func(controller string) bool { return slices.Contains(s.v2has, controller) }
+			if err := v2Limit(dir, &c.limits, has); err != nil {
+				return err
+			}
+		}
+	}
+	for _, controller := range v1Controllers {
+		wanted := limits[controller] || controller == "freezer" && c.v2 == ""
+		h, mounted := s.machine.hierarchies.v1[controller]
+		if !wanted || !mounted {
+			continue
+		}
+		tree, err := s.open(controller)
+		if err != nil {
+			continue // a gap that has been told
+		}
+		dir := filepath.Join(tree, name)
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) { // two controllers can share a tree
+			return fmt.Errorf("cgroup: %w", err)
+		}
+		c.v1[controller] = dir
+		if err := v1Limit(dir, controller, &c.limits); err != nil {
+			return err
+		}
+		d, err := openDoor(dir, h.own)
+		if err != nil {
+			return err
+		}
+		c.doors = append(c.doors, d)
+	}
+	return nil
+}
+
+func openDir(path string) (*os.File, error) {
+	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+}
+
+// Start runs start, which forks the process with the given attributes, on a thread of its
+// own, which all that confines it is inherited from. The thread lives until Over is called:
+// when it ends the kernel kills the process.
+func (c *Cell) Start(attr *syscall.SysProcAttr, start func() (pid int, err error)) error {
+	attr.Setsid, attr.Pdeathsig = true, syscall.SIGKILL
+	if c.v2fd != nil {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(c.v2fd.Fd())
+	}
+	if c.identity != nil {
+		attr.Credential = c.identity.credential()
+	}
+	result, over := make(chan error, 1), make(chan struct{})
+	c.over = sync.OnceFunc(func() { close(over) })
+	onOwnThread(func() {
+		err := c.bear(attr, start)
+		result <- err
+		if err == nil {
+			<-over
+		}
+	})
+	err := <-result
+	for _, d := range c.doors {
+		d.close()
+	}
+	c.doors = nil
+	return err
+}
+
+// bear confines the calling thread and starts the process on it.
+func (c *Cell) bear(attr *syscall.SysProcAttr, start func() (int, error)) error {
+	l := &c.limits
+	if l.NoNewPrivs {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fmt.Errorf("no_new_privs: %w", err)
+		}
+	}
+	if l.ScratchMax > 0 && c.machine.mounts() == nil {
+		if err := c.mountWork(); err != nil {
+			return err
+		}
+	}
+	if l.NoNetwork {
+		user, err := c.machine.networks()
+		switch {
+		case err != nil: // a gap that has been told
+		case user:
+			ownUser(attr)
+		default:
+			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+				return fmt.Errorf("own network: %w", err)
+			}
+		}
+	}
+	// Landlock needs no_new_privs, or root's rights.
+	if abi := c.machine.landlock; abi > 0 && (l.files() || l.ProtectHost && (l.NoNewPrivs || c.machine.root)) {
+		if err := restrictThread(abi, l, c.binary, c.home); err != nil {
+			return err
+		}
+	}
+	return c.fork(start)
+}
+
+// fork starts the process inside the groups of version 1, in which the thread is no longer
+// than that.
+func (c *Cell) fork(start func() (int, error)) (err error) {
+	for _, d := range c.doors {
+		if err = d.enter(); err != nil {
+			break
+		}
+	}
+	pid := 0
+	if err == nil {
+		pid, err = start()
+	}
+	for _, d := range c.doors {
+		err = errors.Join(err, d.leave())
+	}
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.born, c.leader = true, pid
+	c.mu.Unlock()
+	c.settled(pid)
+	c.rlimits(pid)
+	return nil
+}
+
+// mountWork puts a file system of limited size into the place of the work folder, for this
+// thread and what it starts: it is gone when they are.
+func (c *Cell) mountWork() error {
+	if err := privateMounts(); err != nil {
+		return err
+	}
+	options := fmt.Sprintf("size=%d,mode=0700", c.limits.ScratchMax)
+	if c.identity != nil {
+		options += fmt.Sprintf(",uid=%d,gid=%d", c.identity.UID, c.identity.GID)
+	}
+	if err := unix.Mount("leptir-scratch", c.work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("mount the scratch folder: %w", err)
+	}
+	return nil
+}
+
+// rlimits sets what is a limit of each process by itself. The process has just begun.
+func (c *Cell) rlimits(pid int) {
+	set := func(resource int, n uint64) {
+		_ = unix.Prlimit(pid, resource, &unix.Rlimit{Cur: n, Max: n}, nil) // fails if it is dead
+	}
+	set(unix.RLIMIT_CORE, 0)
+	if c.limits.OpenFiles > 0 {
+		set(unix.RLIMIT_NOFILE, uint64(c.limits.OpenFiles))
+	}
+	if c.limits.PidsMax > 0 && c.identity != nil && !c.pidsByGroup() {
+		set(unix.RLIMIT_NPROC, uint64(c.limits.PidsMax))
+	}
+}
+
+// Settle does what can only be done after the start, and not by the thread of the start.
+func (c *Cell) Settle() {
+	c.mu.Lock()
+	pid := c.leader
+	c.mu.Unlock()
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0)
+}
+
+// Over tells that the process is dead and reaped.
+func (c *Cell) Over() {
+	if c.over != nil {
+		c.over()
+	}
+}
+
+// Kill kills all that is in the cell, as far as a group holds it; it does not wait for
+// anything to die. It reports whether there is such a group: then nothing can have escaped.
+func (c *Cell) Kill() (all bool) {
+	c.mu.Lock()
+	born := c.born && !c.closed
+	c.mu.Unlock()
+	switch {
+	case !born:
+		return false
+	case c.v2 != "":
+		return v2Kill(c.v2) == nil
+	case c.v1["freezer"] != "":
+		return v1Kill(c.v1["freezer"]) == nil
+	}
+	return false
+}
+
+// Close removes the cell's groups. What was started in it has been killed.
+func (c *Cell) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	unregister(c)
+	c.Over()
+	for _, d := range c.doors {
+		d.close()
+	}
+	c.doors = nil
+	if c.v2fd != nil {
+		c.v2fd.Close()
+	}
+	var errs []error
+	if c.v2 != "" {
+		errs = append(errs, removeGroup(c.v2))
+	}
+	for _, dir := range c.v1 {
+		errs = append(errs, removeGroup(dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Cell) memoryByGroup() bool {
+	return c.v1["memory"] != "" || c.v2 != "" && slices.Contains(c.v2has, "memory")
+}
+
+func (c *Cell) pidsByGroup() bool {
+	return c.v1["pids"] != "" || c.v2 != "" && slices.Contains(c.v2has, "pids")
+}
+
+func (c *Cell) scratchByMount() bool { return c.machine.mounts() == nil }
+
+// Usage is what the processes of a cell have used together, as far as the kernel tells.
+type Usage struct {
+	PeakMemory int64         // bytes; 0 where it is not known
+	CPU        time.Duration // 0 where it is not known
+	OOMKills   int64         // processes killed at the memory limit
+	PidsHits   int64         // processes and threads that were refused
+}
+
+// Usage returns what has been used so far.
+func (c *Cell) Usage() (u Usage) {
+	c.mu.Lock()
+	u.PeakMemory = c.peak
+	c.mu.Unlock()
+	if c.v2 != "" {
+		u.CPU = time.Duration(readKey(c.v2, "cpu.stat", "usage_usec")) * time.Microsecond
+		if slices.Contains(c.v2has, "memory") && c.limits.MemoryMax > 0 {
+			u.PeakMemory = max(u.PeakMemory, readInt(c.v2, "memory.peak"))
+		}
+	}
+	if dir := c.v1["memory"]; dir != "" {
+		u.PeakMemory = max(u.PeakMemory, readInt(dir, "memory.max_usage_in_bytes"))
+	}
+	u.OOMKills, u.PidsHits = c.hits()
+	return u
+}
+
+// hits returns how often the kernel has enforced a limit.
+func (c *Cell) hits() (oom, pids int64) {
+	switch dir := c.v1["memory"]; {
+	case dir != "":
+		oom = readKey(dir, "memory.oom_control", "oom_kill")
+	case c.memoryByGroup() && c.limits.MemoryMax > 0:
+		oom = readKey(c.v2, "memory.events", "oom_kill")
+	}
+	switch dir := c.v1["pids"]; {
+	case dir != "":
+		pids = readKey(dir, "pids.events", "max")
+	case c.pidsByGroup() && c.limits.PidsMax > 0:
+		pids = readKey(c.v2, "pids.events", "max")
+	}
+	return oom, pids
+}

@@ -1,0 +1,181 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// hierarchy is one mounted cgroup tree, and where in it groups are made.
+type hierarchy struct {
+	// parent is the folder of the group below which groups are made, own the folder of the
+	// group that the host itself is in.
+	parent, own string
+}
+
+// hierarchies are the cgroup trees that matter here: that of version 2, and those of
+// version 1 by controller. What is not mounted is not there.
+type hierarchies struct {
+	v2 *hierarchy
+	v1 map[string]hierarchy
+}
+
+// v1Controllers are the controllers of version 1 that are used. The freezer is for killing
+// where there is no version 2.
+var v1Controllers = []string{"memory", "pids", "cpu", "freezer"}
+
+// findHierarchies reads what is mounted from the texts of /proc/self/mountinfo and
+// /proc/self/cgroup. parent, where it is not "", is taken instead of the host's own group;
+// it is a path from the top of each hierarchy.
+func findHierarchies(mountinfo, cgroup, parent string) hierarchies {
+	own := map[string]string{} // controller, or "" of version 2, to path
+	for line := range strings.Lines(cgroup) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		for c := range strings.SplitSeq(f[1], ",") {
+			own[c] = f[2]
+		}
+	}
+	h := hierarchies{v1: map[string]hierarchy{}}
+	for line := range strings.Lines(mountinfo) {
+		before, after, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		f, super := strings.Fields(before), strings.Fields(after)
+		if !ok || len(f) < 6 || len(super) < 3 {
+			continue
+		}
+		root, mount := unescape(f[3]), unescape(f[4])
+		at := func(controller string) (hierarchy, bool) {
+			path, known := own[controller]
+			rel, below := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
+			if !known || !below || rel != "" && rel[0] != '/' || strings.Contains(path, "/..") {
+				return hierarchy{}, false
+			}
+			x := hierarchy{own: filepath.Join(mount, rel)}
+			x.parent = x.own
+			if parent != "" {
+				x.parent = filepath.Join(mount, filepath.Clean("/"+parent))
+			}
+			return x, true
+		}
+		switch super[0] {
+		case "cgroup2":
+			if x, ok := at(""); ok && h.v2 == nil {
+				h.v2 = &x
+			}
+		case "cgroup":
+			for c := range strings.SplitSeq(super[2], ",") {
+				if _, twice := h.v1[c]; twice || !slices.Contains(v1Controllers, c) {
+					continue
+				}
+				if x, ok := at(c); ok {
+					h.v1[c] = x
+				}
+			}
+		}
+	}
+	return h
+}
+
+// unescape undoes the \ooo of a path in mountinfo.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// writable reports whether groups may be made in a folder.
+func writable(dir string) bool { return unix.Access(dir, unix.W_OK|unix.X_OK) == nil }
+
+// writeFile writes a value to a file of a group, which must be there.
+func writeFile(dir, name, value string) error {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(value)
+	return errors.Join(err, f.Close())
+}
+
+// readInt reads a file that holds one number; 0 where it cannot.
+func readInt(dir, name string) int64 {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
+	return n
+}
+
+// readKey reads one number of a file of lines "key number"; 0 where it cannot.
+func readKey(dir, name, key string) int64 {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			n, _ := strconv.ParseInt(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// pidsIn returns the processes of a group.
+func pidsIn(dir string) (pids []int) {
+	f, err := os.Open(filepath.Join(dir, "cgroup.procs"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if pid, err := strconv.Atoi(s.Text()); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// killByList kills what is in a group, round after round until nothing is, with the group
+// frozen in between so that it cannot outrun the killing.
+func killByList(dir string, freeze func(bool) error) error {
+	const rounds = 100
+	self := os.Getpid()
+	for range rounds {
+		_ = freeze(true)
+		left := 0
+		for _, pid := range pidsIn(dir) {
+			if pid != self { // a thread of the host's while it gives birth
+				left++
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		_ = freeze(false) // the frozen die only when they wake
+		if left == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("processes remain in %s after %d rounds of killing", dir, rounds)
+}

@@ -1,0 +1,230 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/backplane/leptir/internal/protocol"
+)
+
+const (
+	// sessionKeep is how long the number of a dead process's session is remembered: whatever
+	// of it is still there then keeps the number from going to somebody else.
+	sessionKeep = 10 * time.Second
+	// strangerSweeps is in how many sweeps a dead child that nobody knows must have been
+	// seen before it is buried: somebody else of this program may be about to.
+	strangerSweeps = 3
+	// escapeRounds and escapeWait bound how long what has escaped is hunted after a kill.
+	escapeRounds = 60
+	escapeWait   = time.Millisecond
+)
+
+// family is what this program knows of the processes it has started. The kernel gives it
+// their orphans (it is a "child subreaper"), so that they can be found, killed and buried;
+// this is of the whole program, not of one Sandbox.
+var family = struct {
+	mu        sync.Mutex
+	cells     map[string]*Cell // by cookie, those whose process may live
+	runs      map[string]int   // cells ever made in a run of a host
+	sessions  map[int]time.Time
+	strangers map[int]int // dead children that nobody knows: in how many sweeps
+	adopt     sync.Once
+}{cells: map[string]*Cell{}, runs: map[string]int{}, sessions: map[int]time.Time{}, strangers: map[int]int{}}
+
+// Cookie makes the value of the variable by which a process is found: random is its own,
+// beside the run's.
+func (s *Sandbox) Cookie(random string) string { return s.run + "." + random }
+
+func runOf(cookie string) string {
+	run, _, _ := strings.Cut(cookie, ".")
+	return run
+}
+
+func register(c *Cell) {
+	family.adopt.Do(func() {
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	})
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	family.cells[c.cookie] = c
+	family.runs[runOf(c.cookie)]++
+}
+
+// settled notes a cell's leader, whose pid is also its session's number.
+func (c *Cell) settled(pid int) {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	family.sessions[pid] = time.Time{}
+}
+
+// unregister tells that a cell's process is dead: what it has started is to follow it.
+func unregister(c *Cell) {
+	c.mu.Lock()
+	leader := c.leader
+	c.mu.Unlock()
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	delete(family.cells, c.cookie)
+	if _, ok := family.sessions[leader]; ok {
+		family.sessions[leader] = time.Now()
+	}
+}
+
+// adopted returns the children of this program that it has not started itself: the kernel
+// gives orphans to the main thread, on which no process is ever born.
+func adopted() []int {
+	self := os.Getpid()
+	return readPids(fmt.Sprintf("/proc/%d/task/%d/children", self, self))
+}
+
+// Dead tells that the cell's process has been reaped, and kills what it has left running
+// outside of its groups, as far as that shows by now.
+func (c *Cell) Dead() {
+	c.Over()
+	unregister(c)
+	Sweep()
+}
+
+// Hunt goes on killing what a dead process has left, as it shows, and buries the dead. It
+// returns when nothing more is found, or soon all the same.
+func (c *Cell) Hunt() {
+	for range escapeRounds {
+		if Sweep() == 0 {
+			return
+		}
+		time.Sleep(escapeWait)
+	}
+}
+
+// sweeping lets one goroutine sweep at a time: two could kill and bury the same pid.
+var sweeping sync.Mutex
+
+// orphan is a process that has been adopted.
+type orphan struct {
+	pid    int
+	stat   procStat
+	cookie string
+	cgroup []byte
+}
+
+// Sweep kills orphans of processes that are dead, and buries dead ones. It returns how many
+// of them there still are. It costs one look at a mostly empty list.
+func Sweep() (left int) {
+	sweeping.Lock()
+	defer sweeping.Unlock()
+	own, _ := unix.Getsid(0)
+	var all []orphan
+	for _, pid := range adopted() {
+		o := orphan{pid: pid}
+		var ok bool
+		if o.stat, ok = statOf(pid); !ok || o.stat.session == own || o.stat.ppid != os.Getpid() {
+			continue // another part of this program has started it
+		}
+		o.cookie = cookieOf(pid, protocol.EnvProcessID)
+		o.cgroup, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+		all = append(all, o)
+	}
+	bury, kill := sort(all, time.Now())
+	for _, pid := range bury {
+		if n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); n != pid && !errors.Is(err, unix.ECHILD) {
+			left++
+		}
+	}
+	for _, pid := range kill {
+		left++
+		for _, p := range treeOf(pid) {
+			if was, ok := statOf(p); ok {
+				killIf(p, func() bool {
+					is, ok := statOf(p)
+					return ok && is.start == was.start
+				})
+			}
+		}
+	}
+	return left
+}
+
+// sort decides what becomes of orphans.
+func sort(all []orphan, now time.Time) (bury, kill []int) {
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	for session, dead := range family.sessions {
+		if !dead.IsZero() && now.Sub(dead) > sessionKeep {
+			delete(family.sessions, session)
+		}
+	}
+	strangers := map[int]int{}
+	for _, o := range all {
+		cell, ours := owner(&o)
+		switch {
+		case o.stat.state == 'Z' && (ours || family.strangers[o.pid] >= strangerSweeps):
+			bury = append(bury, o.pid)
+		case o.stat.state == 'Z':
+			strangers[o.pid] = family.strangers[o.pid] + 1
+		case ours && cell == nil:
+			kill = append(kill, o.pid)
+		}
+	}
+	family.strangers = strangers
+	return bury, kill
+}
+
+// owner tells whether an orphan comes from a process of ours, and the cell of that process
+// if it lives. family.mu is held.
+func owner(o *orphan) (cell *Cell, ours bool) {
+	if o.cookie != "" {
+		return family.cells[o.cookie], family.runs[runOf(o.cookie)] > 0
+	}
+	if dead, ok := family.sessions[o.stat.session]; ok {
+		if dead.IsZero() {
+			for _, c := range family.cells {
+				if c.leaderPID() == o.stat.session {
+					return c, true
+				}
+			}
+		}
+		return nil, true
+	}
+	// The dead have no environment any more, but their group still.
+	for part := range bytes.FieldsFuncSeq(o.cgroup, func(r rune) bool { return r == '/' || r == '\n' }) {
+		if run, ok := strings.CutPrefix(string(part), groupPrefix); ok && family.runs[run] > 0 {
+			for _, c := range family.cells {
+				if c.holds(o.cgroup) {
+					return c, true
+				}
+			}
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+func (c *Cell) leaderPID() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.leader
+}
+
+// holds reports whether /proc/PID/cgroup names one of the cell's groups.
+func (c *Cell) holds(cgroup []byte) bool {
+	_, id, _ := strings.Cut(c.cookie, ".")
+	return id != "" && bytes.Contains(cgroup, []byte("/"+id+"\n"))
+}
+
+// orphans returns the adopted processes that belong to a living cell.
+func (c *Cell) orphans() (pids []int) {
+	for _, pid := range adopted() {
+		if cookieOf(pid, protocol.EnvProcessID) == c.cookie {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

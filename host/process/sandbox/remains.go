@@ -1,0 +1,139 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/backplane/leptir/internal/protocol"
+)
+
+// Remains is what one run of a host may leave behind when it is killed, written down while
+// it lives.
+type Remains struct {
+	// Run is the run's random name, which is in the environment of all its processes.
+	Run string `json:"run"`
+	// Boot names the boot of the machine, Start is when the host started, in the kernel's
+	// ticks since then: none of its processes is older.
+	Boot  string `json:"boot"`
+	Start int64  `json:"start"`
+	// Groups are the cgroups that it may have made.
+	Groups []string `json:"groups"`
+}
+
+// Remains returns what this run would leave.
+func (s *Sandbox) Remains() Remains {
+	r := Remains{Run: s.run, Boot: bootID(), Groups: s.Groups()}
+	if st, ok := statOf(os.Getpid()); ok {
+		r.Start = st.start
+	}
+	return r
+}
+
+func bootID() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(b))
+}
+
+// SweepRemains kills every process of runs whose hosts are dead, and removes their groups.
+// What is said of them is checked: a plugin may have written it. It returns how many
+// processes it has killed.
+func SweepRemains(dead []Remains) (killed int, err error) {
+	runs := map[string]int64{} // to the start of the host
+	var errs []error
+	for _, r := range dead {
+		if r.Run == "" || r.Boot != bootID() {
+			continue // the machine has been started anew: nothing can be left
+		}
+		runs[r.Run] = r.Start
+		for _, dir := range r.Groups {
+			n, err := sweepGroup(dir, r.Run)
+			killed += n
+			errs = append(errs, err)
+		}
+	}
+	if len(runs) == 0 {
+		return 0, errors.Join(errs...)
+	}
+	for range escapeRounds {
+		found := 0
+		for _, pid := range allPids() {
+			ours := func() bool {
+				start, ok := runs[runOf(cookieOf(pid, protocol.EnvProcessID))]
+				st, alive := statOf(pid)
+				return ok && alive && st.start >= start && st.state != 'Z'
+			}
+			if ours() {
+				found++
+				killIf(pid, ours)
+			}
+		}
+		if found == 0 {
+			break
+		}
+		killed += found
+		time.Sleep(escapeWait)
+	}
+	return killed, errors.Join(errs...)
+}
+
+// sweepGroup kills what is in a run's group and removes it.
+func sweepGroup(dir, run string) (killed int, err error) {
+	if filepath.Base(dir) != groupPrefix+run || !isGroup(dir) {
+		return 0, nil
+	}
+	groups := []string{dir}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			groups = append(groups, filepath.Join(dir, e.Name()))
+		}
+	}
+	for _, g := range groups {
+		pids := pidsIn(g)
+		if len(pids) == 0 || slices.Contains(pids, os.Getpid()) {
+			continue
+		}
+		killed += len(pids)
+		if _, statErr := os.Stat(filepath.Join(g, "freezer.state")); statErr == nil {
+			err = v1Kill(g)
+		} else {
+			err = v2Kill(g) // or by list, where it is one of version 1
+		}
+		if err != nil {
+			return killed, fmt.Errorf("sweep %s: %w", g, err)
+		}
+	}
+	return killed, removeGroup(dir)
+}
+
+// isGroup reports whether a folder is a cgroup.
+func isGroup(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && (st.Type == unix.CGROUP_SUPER_MAGIC || st.Type == unix.CGROUP2_SUPER_MAGIC)
+}
+
+func allPids() (pids []int) {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	for _, name := range names {
+		if strings.TrimLeft(name, "0123456789") == "" {
+			if pid, err := strconv.Atoi(name); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}

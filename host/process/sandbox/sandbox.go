@@ -1,0 +1,158 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// SampleInterval is how often a limit is looked at that the kernel does not enforce, and
+	// whether one has been hit that it does.
+	SampleInterval = 50 * time.Millisecond
+	// scratchInterval is how often the size of a work folder is looked at that is not limited
+	// by the kernel.
+	scratchInterval = 250 * time.Millisecond
+	// removeTimeout is how long the groups of a dead process may take to be empty.
+	removeTimeout = 5 * time.Second
+)
+
+// Sandbox makes cells for the processes of one host. It is safe for concurrent use.
+type Sandbox struct {
+	machine *Machine
+	run     string
+	trees   map[string]string // controller of version 1, or "" of version 2, to this run's group
+
+	mu     sync.Mutex
+	opened map[string]error // of trees, what came of making it
+	v2has  []string         // controllers that cells have by version 2
+}
+
+// New returns the Sandbox of a run of a host, which is a random name. It makes nothing yet.
+func New(m *Machine, run string) *Sandbox {
+	s := &Sandbox{machine: m, run: run, trees: map[string]string{}, opened: map[string]error{}}
+	name := groupPrefix + run
+	if m.hierarchies.v2 != nil {
+		if base, err := m.hierarchies.v2.base(); err == nil {
+			s.trees[""] = filepath.Join(base, name)
+		}
+	}
+	for c, h := range m.hierarchies.v1 {
+		s.trees[c] = filepath.Join(h.parent, name)
+	}
+	return s
+}
+
+const groupPrefix = "leptir-"
+
+// Groups returns the cgroups that this run may make, to be swept should it be killed.
+func (s *Sandbox) Groups() (dirs []string) {
+	for _, dir := range s.trees {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	slices.Sort(dirs)
+	return dirs
+}
+
+// Close removes what the cells have left of groups. All cells have been closed.
+func (s *Sandbox) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for tree, err := range s.opened {
+		if err == nil {
+			if err := removeGroup(s.trees[tree]); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	s.opened = map[string]error{}
+	return errors.Join(errs...)
+}
+
+// open makes this run's group in a tree, once.
+func (s *Sandbox) open(tree string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir, ok := s.trees[tree]
+	if !ok {
+		return "", errors.ErrUnsupported
+	}
+	err, done := s.opened[tree]
+	if done {
+		return dir, err
+	}
+	if tree == "" {
+		// The folders above it are the operator's, but for the last one.
+		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
+			wanted := s.wantedOfV2()
+			v2Give(filepath.Dir(dir), wanted...)
+			if err = os.Mkdir(dir, 0o755); err == nil {
+				v2Give(dir, wanted...)
+				s.v2has = v2Given(dir)
+			}
+		}
+	} else {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	s.opened[tree] = err
+	return dir, err
+}
+
+// wantedOfV2 are the controllers that version 1 does not have.
+func (s *Sandbox) wantedOfV2() (wanted []string) {
+	for _, c := range []string{"memory", "pids", "cpu"} {
+		if _, ok := s.machine.hierarchies.v1[c]; !ok {
+			wanted = append(wanted, c)
+		}
+	}
+	return wanted
+}
+
+// removeGroup removes a group and those below it, as soon as nothing lives there any more.
+func removeGroup(dir string) error {
+	end := time.Now().Add(removeTimeout)
+	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			if e.IsDir() {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
+		}
+		if err == nil {
+			err = os.Remove(dir)
+		}
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("cgroup is not let go of: %w", err)
+		}
+		time.Sleep(wait)
+	}
+}
+
+// strict returns the error of limits that must be enforced and are not.
+func (s *Sandbox) strict(l *Limits) error {
+	gaps := s.machine.Gaps(*l)
+	for _, g := range gaps {
+		if g.Setting == "run_as" {
+			return errors.New(g.String())
+		}
+	}
+	if !l.Strict || len(gaps) == 0 {
+		return nil
+	}
+	texts := make([]string, len(gaps))
+	for i, g := range gaps {
+		texts[i] = g.String()
+	}
+	return fmt.Errorf("limits are strict, and this machine does not enforce all of them: %s", strings.Join(texts, "; "))
+}

@@ -1,0 +1,75 @@
+package process
+
+import (
+	"time"
+
+	"github.com/backplane/leptir/host/process/sandbox"
+)
+
+// sweepInterval is how often orphans are looked for while no process has died.
+const sweepInterval = time.Second
+
+// watched is a process whose limits are looked at.
+type watched struct {
+	*sandbox.Sampler
+	process *Process
+	next    time.Time
+}
+
+// watch looks at the limits of all processes that live, one goroutine for all, and after
+// what they have orphaned, until the Launcher is closed.
+func (l *Launcher) watch() {
+	var all []*watched
+	timer := time.NewTimer(sweepInterval)
+	defer timer.Stop()
+	for swept := time.Now(); ; {
+		select {
+		case <-l.quit:
+			return
+		case w := <-l.watching:
+			all = append(all, w)
+		case <-timer.C:
+		}
+		began := time.Now()
+		if began.Sub(swept) >= sweepInterval {
+			sandbox.Sweep()
+			swept = began
+		}
+		next := swept.Add(sweepInterval)
+		kept := all[:0]
+		for _, w := range all {
+			select {
+			case <-w.process.Done():
+				continue
+			default:
+			}
+			w.look(began)
+			kept = append(kept, w)
+			if w.next.Before(next) {
+				next = w.next
+			}
+		}
+		clear(all[len(kept):])
+		all = kept
+		// However many processes there are, looking takes a twentieth of the time at most.
+		timer.Reset(max(time.Until(next), 20*time.Since(began)))
+	}
+}
+
+// look kills the process if it has exceeded a limit.
+func (w *watched) look(now time.Time) {
+	if now.Before(w.next) {
+		return
+	}
+	if b := w.Look(now); b != nil {
+		w.process.Kill(reasonOf(b), b.Detail)
+	}
+	w.next = now.Add(w.Interval())
+}
+
+func reasonOf(b *sandbox.Breach) Reason {
+	if b.Memory {
+		return ReasonMemory
+	}
+	return ReasonLimit
+}
