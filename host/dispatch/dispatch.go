@@ -45,6 +45,7 @@ type Runner interface {
 	Want() int
 	Changed() <-chan struct{}
 	Kill(j *pool.Job, reason process.Reason, detail string)
+	Cancel(j *pool.Job, grace time.Duration, reason string)
 	Drain()
 	KillAll(reason process.Reason, detail string)
 }
@@ -121,9 +122,6 @@ func New(o Options) *Dispatcher {
 	if o.Revertible == nil {
 		o.Revertible = func(string) bool { return false }
 	}
-	if o.Reports == nil {
-		o.Reports = nowhere{}
-	}
 	if o.TimeLimit == nil {
 		o.TimeLimit = func(string) time.Duration { return 0 }
 	}
@@ -137,6 +135,7 @@ func New(o Options) *Dispatcher {
 		d.sources = append(d.sources, s)
 		d.wg.Go(s.serve)
 		d.wg.Go(s.renew)
+		d.wg.Go(s.watchCancelled)
 		d.outWG.Go(s.settleLoop)
 		if w, ok := b.Broker.(brokers.Waiter); ok {
 			d.wg.Go(func() { s.waitLoop(w) })

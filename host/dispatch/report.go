@@ -32,10 +32,12 @@ type ErrorReporter interface {
 	Report(r report.Report)
 }
 
-// nowhere is the ErrorReporter of a dispatcher that has none.
-type nowhere struct{}
-
-func (nowhere) Report(report.Report) {}
+// report hands a report to the error reporters, if there are any.
+func (d *Dispatcher) report(r report.Report) {
+	if d.o.Reports != nil {
+		d.o.Reports.Report(r)
+	}
+}
 
 // errorData is what a running task has added to its reports, and how often it has reported.
 // The zero value is ready for use.
@@ -132,7 +134,7 @@ func (d *Dispatcher) reportOutcome(o *pool.Outcome, dv *delivery, rec *task.Reco
 	}
 	send := func(r report.Report) {
 		r.Plugin, r.PID = o.Plugin, o.PID
-		d.o.Reports.Report(r)
+		d.report(r)
 	}
 	if rec.RetC.Failed() {
 		r := dv.report(failureKind(o, rec), rec.Run.Error)
@@ -194,7 +196,7 @@ func (d *Dispatcher) reportDeadLetter(dv *delivery, kind, reason string) {
 	r := dv.report(kind, reason)
 	r.Final = true
 	r.Exception = kind == report.KindInput
-	d.o.Reports.Report(r)
+	d.report(r)
 }
 
 // reportUnserved reports, once in a while for each type, that tasks wait for a plugin.
@@ -210,7 +212,7 @@ func (d *Dispatcher) reportUnserved(t *task.Task, reason string, now time.Time) 
 	}
 	d.mu.Unlock()
 	if due {
-		d.o.Reports.Report(report.Report{Kind: report.KindUnserved, Message: fmt.Sprintf("tasks of type %q wait for their plugin: %s", t.Type, reason),
+		d.report(report.Report{Kind: report.KindUnserved, Message: fmt.Sprintf("tasks of type %q wait for their plugin: %s", t.Type, reason),
 			Task: &report.Task{ID: t.ID, Type: t.Type}})
 	}
 }
@@ -236,5 +238,5 @@ func (o *Observer) Report(job *pool.Job, plugin string, pid int, m *pluginpb.Rep
 		r.Kind, r.Exception, r.Message, r.Stack, own = pluginKind(f.GetKind()), true, clip(f.GetMessage(), maxError), clip(f.GetStack(), maxStack), f.GetData()
 	}
 	r.Data = dv.errors.with(own)
-	dv.source.d.o.Reports.Report(r)
+	dv.source.d.report(r)
 }

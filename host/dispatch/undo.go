@@ -152,7 +152,7 @@ func (d *Dispatcher) pushUnlessRecorded(t task.Task) error {
 }
 
 func (d *Dispatcher) undoFailed(u *undoing, why string) {
-	d.o.Reports.Report(u.dv.report(report.KindTask, "it failed for good and cannot be undone: "+clip(why, maxError)))
+	d.report(u.dv.report(report.KindTask, "it failed for good and cannot be undone: "+clip(why, maxError)))
 	d.o.Logger.Error("task failed for good and cannot be undone", "task", u.dv.Task.ID, "type", u.dv.Task.Type, "error", why)
 	u.record.Run.Undo = &task.Undo{State: task.UndoFailed, Error: clip(why, maxError)}
 	u.finish(d)
