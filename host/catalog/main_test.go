@@ -14,16 +14,13 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/backplane/leptir/host/process"
 	"github.com/backplane/leptir/internal/testbin"
 )
 
 func TestMain(m *testing.M) {
-	testbin.Main(m,
-		// The spawner's thread lives as long as the program, by design.
-		goleak.IgnoreTopFunction("github.com/backplane/leptir/host/process.spawnLoop"))
+	testbin.Main(m)
 }
 
 // bundle is a catalog of a folder of its own, with what it logs.
