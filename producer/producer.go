@@ -18,10 +18,8 @@ import (
 	"time"
 
 	"github.com/backplane/leptir/brokers"
-	brokerkinds "github.com/backplane/leptir/brokers/standard"
 	"github.com/backplane/leptir/host/config"
-	"github.com/backplane/leptir/host/logging"
-	storekinds "github.com/backplane/leptir/metastore/standard"
+	"github.com/backplane/leptir/host/config/standard"
 	"github.com/backplane/leptir/task"
 )
 
@@ -59,8 +57,7 @@ func Open(ctx context.Context, path string) (*Queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.Load(path, config.Kinds{
-		Brokers: brokerkinds.Registry(), MetaStorages: storekinds.Registry(), Loggers: logging.Standard()})
+	cfg, err := config.Load(path, standard.Kinds())
 	if err != nil {
 		return nil, err
 	}

@@ -39,6 +39,8 @@ broker "sqlite" "bulk" {
   path     = "bulk.db"
   priority = 10
 }
+# What is for the host alone is no matter to a producer.
+error_reporting "log" "errors" {}
 `), 0o600))
 	q, err := Open(ctx, file)
 	require.NoError(t, err)

@@ -7,20 +7,14 @@ import (
 	"slices"
 
 	"github.com/backplane/leptir/brokers"
-	brokerkinds "github.com/backplane/leptir/brokers/standard"
 	"github.com/backplane/leptir/host/config"
-	"github.com/backplane/leptir/host/logging"
-	reportkinds "github.com/backplane/leptir/host/report/standard"
+	"github.com/backplane/leptir/host/config/standard"
 	"github.com/backplane/leptir/metastore"
-	storekinds "github.com/backplane/leptir/metastore/standard"
 	"github.com/backplane/leptir/task"
 )
 
 // kinds returns the kinds of back ends that a configuration may name.
-func kinds() config.Kinds {
-	return config.Kinds{Brokers: brokerkinds.Registry(), MetaStorages: storekinds.Registry(), Loggers: logging.Standard(),
-		ErrorReporting: reportkinds.Registry()}
-}
+func kinds() config.Kinds { return standard.Kinds() }
 
 // load finds and reads the configuration file, and returns its path as people know it.
 func (p *program) load() (*config.Config, string, error) {

@@ -13,13 +13,11 @@ import (
 	"syscall"
 	"time"
 
-	brokerkinds "github.com/backplane/leptir/brokers/standard"
 	"github.com/backplane/leptir/host"
 	"github.com/backplane/leptir/host/config"
+	"github.com/backplane/leptir/host/config/standard"
 	"github.com/backplane/leptir/host/logging"
-	reportkinds "github.com/backplane/leptir/host/report/standard"
 	"github.com/backplane/leptir/internal/version"
-	storekinds "github.com/backplane/leptir/metastore/standard"
 )
 
 // Exit codes.
@@ -36,10 +34,7 @@ const secondSignalAfter = 300 * time.Millisecond
 const openTimeout = time.Minute
 
 // Kinds returns the kinds of back ends that a stock host knows.
-func Kinds() config.Kinds {
-	return config.Kinds{Brokers: brokerkinds.Registry(), MetaStorages: storekinds.Registry(), Loggers: logging.Standard(),
-		ErrorReporting: reportkinds.Registry()}
-}
+func Kinds() config.Kinds { return standard.Kinds() }
 
 // Main runs the program with the given arguments and returns its exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
