@@ -11,42 +11,72 @@ import (
 	"unicode"
 )
 
+// block is one block of a configuration: its settings are structs, or pointers to them,
+// whose fields carry config tags. What stands outside all blocks is one without a type.
+type block struct {
+	typ      string
+	labels   []string
+	settings []any
+}
+
+// blocks returns the whole configuration in the order of String.
+func (c *Config) blocks() []block {
+	all := []block{{settings: []any{topLevel{c.TaskAlias}}}, {typ: blockHost, settings: []any{c.Host}}}
+	add := func(typ string, labels []string, settings ...any) { all = append(all, block{typ, labels, settings}) }
+	for _, x := range c.Brokers {
+		add(blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime, x.OnStartFailure}, x.Settings)
+	}
+	for _, x := range c.MetaStorages {
+		add(blockMetaStorage, []string{x.Kind, x.Name}, metaStorageCommon{x.OnFailure, x.OnStartFailure}, x.Settings)
+	}
+	for _, x := range c.Loggers {
+		add(blockLogger, []string{x.Kind, x.Name}, x.Settings)
+	}
+	for _, x := range c.ErrorReporting {
+		add(blockErrorReporting, []string{x.Kind, x.Name}, errorReportingCommon{x.Queue, x.Timeout, x.Redact, x.Parameters}, x.Settings)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
+		add(blockPlugin, []string{name}, c.Plugins[name])
+	}
+	return all
+}
+
 // String returns the whole configuration, defaults included, in the form of a
 // configuration file. Secrets are hidden; but for them, reading it gives the same again.
 func (c *Config) String() string {
 	var b strings.Builder
-	dumpStructs(&b, "", reflect.ValueOf(topLevel{c.TaskAlias}))
-	dumpBlock(&b, blockHost, nil, c.Host)
-	for _, x := range c.Brokers {
-		dumpBlock(&b, blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime, x.OnStartFailure}, x.Settings)
-	}
-	for _, x := range c.MetaStorages {
-		dumpBlock(&b, blockMetaStorage, []string{x.Kind, x.Name}, metaStorageCommon{x.OnFailure, x.OnStartFailure}, x.Settings)
-	}
-	for _, x := range c.Loggers {
-		dumpBlock(&b, blockLogger, []string{x.Kind, x.Name}, x.Settings)
-	}
-	for _, x := range c.ErrorReporting {
-		dumpBlock(&b, blockErrorReporting, []string{x.Kind, x.Name}, errorReportingCommon{x.Queue, x.Timeout, x.Redact, x.Parameters}, x.Settings)
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Plugins)) {
-		dumpBlock(&b, blockPlugin, []string{name}, c.Plugins[name])
+	for _, block := range c.blocks() {
+		block.dump(&b)
 	}
 	return b.String()
 }
 
-func dumpBlock(b *strings.Builder, typ string, labels []string, settings ...any) {
-	b.WriteString(typ)
-	for _, label := range labels {
-		fmt.Fprintf(b, " %s", quoteHCL(label))
+// head returns how the block begins in a file: its type and its labels.
+func (b block) head() string {
+	head := b.typ
+	for _, label := range b.labels {
+		head += " " + quoteHCL(label)
 	}
-	b.WriteString(" {\n")
-	values := make([]reflect.Value, len(settings))
-	for i, s := range settings {
+	return head
+}
+
+// values returns the structs of the block's settings.
+func (b block) values() []reflect.Value {
+	values := make([]reflect.Value, len(b.settings))
+	for i, s := range b.settings {
 		values[i] = reflect.Indirect(reflect.ValueOf(s))
 	}
-	dumpStructs(b, "  ", values...)
-	b.WriteString("}\n")
+	return values
+}
+
+func (b block) dump(out *strings.Builder) {
+	if b.typ == "" {
+		dumpStructs(out, "", b.values()...)
+		return
+	}
+	out.WriteString(b.head() + " {\n")
+	dumpStructs(out, "  ", b.values()...)
+	out.WriteString("}\n")
 }
 
 // dumpStructs writes the attributes of the structs, and after them their blocks.
