@@ -103,6 +103,13 @@ func Main(m *testing.M, opts ...goleak.Option) {
 	}))...)
 }
 
+// Launch starts the built-in server for a program that is no test, at most once, and returns
+// its address; stop ends it.
+func Launch() (uri string, stopServer func() error, err error) {
+	uri, err = start()
+	return uri, stop, err
+}
+
 // start runs the built-in server and returns its address.
 func start() (uri string, err error) {
 	path, err := build()

@@ -46,6 +46,16 @@ func Start(tb testing.TB, args ...string) *Server {
 	return s
 }
 
+// Launch starts a server for a program that is no test, with its files in the folder dir.
+// Kill ends it. Methods that fail a test cannot be used.
+func Launch(dir string, args ...string) (*Server, error) {
+	path, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	return start(path, dir, args)
+}
+
 func start(path, dir string, args []string) (*Server, error) {
 	var err error
 	for range 5 { // another process may take the port that was free
