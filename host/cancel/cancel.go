@@ -61,6 +61,11 @@ func Conclude(rec *task.Record, c brokers.Cancellation, now time.Time) {
 	rec.RespM = reason
 }
 
+// Was reports whether the record is that of a task that was cancelled.
+func Was(rec task.Record) bool {
+	return rec.Run.Exit != nil && rec.Run.Exit.Reason == string(process.ReasonCancelled) && !rec.Run.Ended.IsZero()
+}
+
 // Removed returns the record of a task that was removed from its broker while it waited. was
 // is the record that it had by then, if any.
 func Removed(it brokers.Item, was task.Record, c brokers.Cancellation, now time.Time) task.Record {

@@ -90,6 +90,10 @@ func (r *runner) Kill(j *pool.Job, reason process.Reason, _ string) {
 	}
 }
 
+func (r *runner) Cancel(j *pool.Job, grace time.Duration, _ string) {
+	time.AfterFunc(grace, func() { r.Kill(j, process.ReasonCancelled, "") })
+}
+
 func ended(code task.ReturnCode) pool.Outcome {
 	o := pool.Outcome{Kind: pool.Ended, Plugin: "demo", PID: 7, Started: time.Now(), Duration: time.Millisecond,
 		Result: &pluginpb.Result{ReturnCode: int32(code), Response: []string{"one", "two"}, Duration: int64(time.Microsecond)}}

@@ -210,7 +210,8 @@ func (d *Dispatcher) submit(deliveries []*delivery) {
 	}
 }
 
-// job makes a delivery into a job; nil if its lease has been lost meanwhile.
+// job makes a delivery into a job; nil if its lease has been lost meanwhile, or somebody has
+// cancelled it.
 func (d *Dispatcher) job(dv *delivery) *pool.Job {
 	limit := dv.Task.TimeLimit
 	switch {
@@ -221,9 +222,13 @@ func (d *Dispatcher) job(dv *delivery) *pool.Job {
 	}
 	j := &pool.Job{Task: dv.Task, Attempt: dv.Attempt, Limit: limit, Tag: dv}
 	dv.source.mu.Lock()
-	lost := dv.lost
+	lost, cancelled := dv.lost, dv.cancelled
 	dv.job = j
 	dv.source.mu.Unlock()
+	if cancelled != nil && !lost {
+		d.settleCancelled(dv, *cancelled)
+		return nil
+	}
 	if lost {
 		dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
 		return nil

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host/cancel"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
 	"github.com/backplane/leptir/host/report"
@@ -78,6 +79,11 @@ func (d *Dispatcher) finish(records []task.Record, settlements map[*source][]bro
 // conclude decides what becomes of a task.
 func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*task.Record, brokers.Settlement) {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release}
+	if c := dv.cancellation(); c != nil {
+		if rec, st, cancelled := d.concludeCancelled(o, dv, c, now); cancelled {
+			return rec, st
+		}
+	}
 	switch {
 	case o.Kind == pool.Returned:
 		return d.givenBack(dv, "given back by host "+d.o.Host+" without having run"), st
@@ -330,7 +336,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 			// letters, with its attempts counted from anew.
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
 			st.Verdict, st.At, st.Reason = brokers.Retry, rec.Run.Retry, clip(rec.Run.Error, maxReason)
-		case !rec.Run.Ended.IsZero() && rec.RetC.Failed():
+		case !rec.Run.Ended.IsZero() && rec.RetC.Failed() && !cancel.Was(rec):
 			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero():
 			st.Verdict = brokers.Done

@@ -57,8 +57,11 @@ type source struct {
 type delivery struct {
 	brokers.Delivery
 	source *source
+	since  time.Time // when it came
 	job    *pool.Job
 	lost   bool // its lease is no longer ours
+	// cancelled is set once somebody has cancelled it.
+	cancelled *brokers.Cancellation
 	// settling says that its settlement is with the broker: it may be delivered anew
 	// before the answer is here.
 	settling bool
@@ -137,9 +140,10 @@ func (s *source) lease(n int) ([]*delivery, error) {
 	all := make([]*delivery, 0, len(got))
 	var twice []brokers.Settlement
 	replaced := 0
+	now := time.Now()
 	s.mu.Lock()
 	for i := range got {
-		dv := &delivery{Delivery: got[i], source: s}
+		dv := &delivery{Delivery: got[i], source: s, since: now}
 		old := s.held[dv.Task.ID]
 		if old != nil && old.settling {
 			replaced++
@@ -166,6 +170,8 @@ func (s *source) checked(all []*delivery) (run []*delivery) {
 	var doubtful []*delivery
 	for _, dv := range all {
 		switch {
+		case dv.Cancel != nil:
+			s.d.settleCancelled(dv, *dv.Cancel)
 		case dv.Unreadable != nil:
 			s.d.buryUnreadable(dv)
 		case dv.Repeated:
@@ -174,7 +180,7 @@ func (s *source) checked(all []*delivery) (run []*delivery) {
 			run = append(run, dv)
 		}
 	}
-	if len(doubtful) > 0 {
+	if doubtful = s.withoutWished(doubtful); len(doubtful) > 0 {
 		run = append(run, s.d.examine(s.d.feedCtx, doubtful)...)
 	}
 	return slices.DeleteFunc(run, func(dv *delivery) bool { return s.d.refused(dv) })
