@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -31,7 +32,7 @@ const noStartTimeout = 24 * time.Hour
 
 // Host runs tasks as its configuration says. Open makes it work at once; Stop ends it.
 type Host struct {
-	cfg      *config.Config
+	cfg      *config.Config // as it was opened; see config for what holds now
 	logger   *slog.Logger
 	brokers  []config.OpenBroker
 	stores   []config.OpenStore
@@ -45,6 +46,12 @@ type Host struct {
 
 	reportedPlugins map[string]string // the problem of each that was reported last
 
+	live           atomic.Pointer[config.Config]
+	reloading      sync.Mutex // one reload at a time, and none once stopping is set
+	stopping       bool
+	settingPlugins sync.Mutex // so that the pool is told in the order of the changes
+	revisions      revisions
+
 	quit chan struct{}
 	wg   sync.WaitGroup
 }
@@ -52,7 +59,8 @@ type Host struct {
 // Open opens everything that the configuration names and starts to run tasks. Its error
 // names what could not be opened; nothing is left open then. ctx bounds the opening only.
 func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host, err error) {
-	h = &Host{cfg: cfg, logger: logger, quit: make(chan struct{})}
+	h = &Host{cfg: cfg, logger: logger, revisions: revisions{}, quit: make(chan struct{})}
+	h.live.Store(cfg)
 	defer func() {
 		if err != nil {
 			h.close()
@@ -83,7 +91,7 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	}
 	h.pool = pool.New(pool.Options{Workers: cfg.Host.NumberOfWorkers, Launcher: h.launcher, Logger: logger,
 		Observer: &dispatch.Observer{Logger: logger, Pusher: h.pusher}, OnBroken: h.broken})
-	h.pool.SetPlugins(h.plugins())
+	h.setPlugins()
 	h.served()
 	h.dispatch = dispatch.New(h.dispatchOptions())
 	h.wg.Go(h.follow)
@@ -123,10 +131,14 @@ func (h *Host) dispatchOptions() dispatch.Options {
 // on for shutdown_timeout, then they are killed and given back with their attempt
 // uncounted. The end of ctx ends the wait at once. It returns when nothing is left.
 func (h *Host) Stop(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, h.cfg.Host.ShutdownTimeout)
+	h.reloading.Lock()
+	h.stopping = true
+	h.reloading.Unlock()
+	timeout := h.config().Host.ShutdownTimeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if n := h.dispatch.Held(); n > 0 {
-		h.logger.Info("stopping; waiting for running tasks", "held", n, "shutdown_timeout", h.cfg.Host.ShutdownTimeout.String())
+		h.logger.Info("stopping; waiting for running tasks", "held", n, "shutdown_timeout", timeout.String())
 	}
 	h.dispatch.Drain(ctx, settleGrace)
 	h.close()
@@ -179,7 +191,7 @@ func (h *Host) follow() {
 		case <-h.quit:
 			return
 		case <-h.catalog.Changes():
-			h.pool.SetPlugins(h.plugins())
+			h.setPlugins()
 			h.served()
 			h.dispatch.PluginsChanged()
 			h.reportPlugins()
@@ -196,9 +208,6 @@ func (h *Host) served() {
 		h.logger.Warn("programs beside the host will not know what is served", "error", err)
 	}
 }
-
-// plugins returns what the pool is to start processes of.
-func (h *Host) plugins() []pool.Plugin { return poolPlugins(h.cfg, h.catalog.Current()) }
 
 // poolPlugins returns what a pool is to start processes of.
 func poolPlugins(cfg *config.Config, snapshot *catalog.Snapshot) (all []pool.Plugin) {
@@ -227,7 +236,7 @@ func pluginConfig(cfg *config.Config, file string) config.Plugin {
 	return cfg.Plugin(strings.TrimSuffix(file, filepath.Ext(file)))
 }
 
-func (h *Host) spec(file string) process.Spec { return processSpec(h.cfg, file) }
+func (h *Host) spec(file string) process.Spec { return processSpec(h.config(), file) }
 
 // processSpec says how a plugin's processes are started, but for the binary.
 func processSpec(cfg *config.Config, file string) process.Spec {
@@ -250,9 +259,9 @@ func processSpec(cfg *config.Config, file string) process.Spec {
 // timeLimit returns the limit of a type's tasks that bring none.
 func (h *Host) timeLimit(taskType string) time.Duration {
 	if p, ok := h.catalog.Current().ForType(taskType); ok {
-		return pluginConfig(h.cfg, p.Name).TaskExecutionTime
+		return pluginConfig(h.config(), p.Name).TaskExecutionTime
 	}
-	return h.cfg.Host.TaskExecutionTime
+	return h.config().Host.TaskExecutionTime
 }
 
 // broken hands a plugin that does not come up to the catalog, which may know an older
