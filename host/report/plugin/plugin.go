@@ -218,7 +218,11 @@ func (r *reporter) givenUp(ctx context.Context, p *process.Process, err error) (
 		r.kill(p, errors.New("the plugin does not serve the error reporter's calls, although it says so"))
 		return false
 	}
-	if status.Code(err) == codes.DeadlineExceeded || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		r.kill(p, fmt.Errorf("no answer: %w", context.Cause(ctx)))
+		return false
+	}
+	if status.Code(err) == codes.DeadlineExceeded {
 		r.kill(p, fmt.Errorf("no answer within %v", r.settings.CallTimeout))
 		return false
 	}
