@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,7 @@ import (
 	"github.com/backplane/leptir/host/logging"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/host/report"
 )
 
@@ -41,6 +43,7 @@ type Host struct {
 	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
+	gaps     []LimitGap
 	reports  *report.Hub
 	types    types
 
@@ -74,7 +77,12 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err = os.MkdirAll(state, 0o700); err != nil {
 		return h, fmt.Errorf("state folder %q: %w; create it or set state_dir in host {}", state, err)
 	}
-	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logging.Detail(logger)), h.printed)
+	machine := sandbox.Look(cfg.Host.CgroupParent)
+	h.gaps = limitGaps(cfg, machine)
+	if err = checkLimits(h.gaps, logger); err != nil {
+		return h, err
+	}
+	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logging.Detail(logger)), h.printed, process.OnMachine(machine))
 	if err != nil {
 		return h, fmt.Errorf("state folder %q: %w", state, err)
 	}
@@ -241,11 +249,15 @@ func (h *Host) spec(file string) process.Spec { return processSpec(h.config(), f
 // processSpec says how a plugin's processes are started, but for the binary.
 func processSpec(cfg *config.Config, file string) process.Spec {
 	c := pluginConfig(cfg, file)
-	s := process.Spec{Plugin: file, Args: c.Arguments, StartTimeout: c.StartTimeout, TLS: c.TLS == config.TLSAuto}
+	s := process.Spec{Plugin: file, Args: c.Arguments, StartTimeout: c.StartTimeout, TLS: c.TLS == config.TLSAuto,
+		Limits: sandboxLimits(c.Limits), OutputMax: int64(c.Limits.OutputMax)}
 	if s.StartTimeout == 0 {
 		s.StartTimeout = noStartTimeout
 	}
 	for _, name := range c.EnvironmentAllow {
+		if c.Limits.RunAs != "" && slices.Contains([]string{"HOME", "USER", "LOGNAME", "TMPDIR"}, name) {
+			continue // those are the other user's own
+		}
 		if v, ok := os.LookupEnv(name); ok {
 			s.Env = append(s.Env, name+"="+v)
 		}
@@ -282,10 +294,12 @@ func (h *Host) printed(l process.Line) {
 type Status struct {
 	Pool    pool.Status             `json:"pool"`
 	Brokers []dispatch.SourceStatus `json:"brokers"`
-	Reports []report.Stats          `json:"error_reporting"`
+	// Gaps are the limits of plugins that this machine does not enforce.
+	Gaps    []LimitGap     `json:"limit_gaps,omitempty"`
+	Reports []report.Stats `json:"error_reporting"`
 }
 
 // Status returns the host's present state.
 func (h *Host) Status() Status {
-	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status(), Reports: h.reports.Stats()}
+	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status(), Gaps: h.gaps, Reports: h.reports.Stats()}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/backplane/leptir/host/logging"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/host/schema"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/suggest"
@@ -98,7 +99,7 @@ func (o *Once) folderOf(binary string) (string, error) {
 func (o *Once) launcher() (*process.Launcher, error) {
 	return process.NewLauncher(filepath.Join(o.dir, "run"), o.logger, logging.HCLog(nil), func(l process.Line) {
 		o.logger.Info(l.Text, "plugin", l.Plugin, "worker", l.PID, "stream", l.Stream)
-	})
+	}, process.OnMachine(sandbox.Look(o.cfg.Host.CgroupParent)))
 }
 
 // look asks the plugins of the folder what they serve.

@@ -141,6 +141,8 @@ type Host struct {
 	KillGrace              time.Duration `config:"kill_grace" doc:"How long before its time limit a task's context is cancelled, so that it can end by itself before it is killed; 0 is no warning."`
 	MaxAttempts            int           `config:"max_attempts" min:"1" max:"1000" doc:"How often a task that fails is attempted before it joins the dead letters; 1 is no retry."`
 	MaxCrashes             int           `config:"max_crashes" min:"1" max:"1000" doc:"How many processes a task may crash, or hosts it may lose, before it joins the dead letters."`
+	CgroupParent           string        `config:"cgroup_parent" default:"the host's own" doc:"The control group below which groups for plugin processes are made, as a path from the top of the hierarchy. It must be the host's to write; with systemd, Delegate=yes makes its own so."`
+	Limits                 Limits        `config:"limits,block" doc:"What every process of a plugin is held to, unless the plugin's own limits block says otherwise."`
 }
 
 // What a plugin's Isolation can be.
@@ -175,6 +177,7 @@ type Plugin struct {
 	Environment       map[string]string `config:"environment,secret" doc:"Environment variables for the plugin, beside those of environment_allow. Values are not shown."`
 	EnvironmentAllow  []string          `config:"environment_allow" doc:"The names of the variables of the host's environment that the plugin gets."`
 	Arguments         []string          `config:"arguments" doc:"Command line arguments for the plugin."`
+	Limits            Limits            `config:"limits,block" doc:"What each process of the plugin is held to. What is not set is taken from the limits block of the host block."`
 }
 
 // Validate reports environment variables and arguments that no process can be given.
@@ -198,6 +201,7 @@ func (p *Plugin) Validate() error {
 			errs = append(errs, errors.New("arguments: one has a zero byte"))
 		}
 	}
+	errs = append(errs, p.Limits.check()...)
 	return errors.Join(errs...)
 }
 
@@ -212,8 +216,10 @@ func (h *Host) Validate() error {
 		return fmt.Errorf("name is %d bytes long, at most 255 are allowed", len(h.Name))
 	case strings.ContainsFunc(h.Name, unicode.IsControl):
 		return fmt.Errorf("name %q has control characters", h.Name)
+	case strings.ContainsRune(h.CgroupParent, 0) || strings.Contains(h.CgroupParent, ".."):
+		return fmt.Errorf("cgroup_parent %q must be a plain path", short(h.CgroupParent))
 	}
-	return nil
+	return errors.Join(h.Limits.check()...)
 }
 
 // defaultHost returns the defaults of the host block.
@@ -235,6 +241,7 @@ func defaultHost() Host {
 		KillGrace:              2 * time.Second,
 		MaxAttempts:            1,
 		MaxCrashes:             3,
+		Limits:                 defaultLimits(),
 	}
 }
 
@@ -251,6 +258,7 @@ func pluginDefaults(h Host) Plugin {
 		StartTimeout:      10 * time.Second,
 		TLS:               TLSOff,
 		EnvironmentAllow:  []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"},
+		Limits:            h.Limits,
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/backplane/leptir/host"
 	"github.com/backplane/leptir/host/config"
 )
 
@@ -17,7 +18,7 @@ func (p *program) validateCommand() *cobra.Command {
 		Use:   "validate [flags]",
 		Short: "Check the configuration file.",
 		Long: "Check the configuration file, and show all that is wrong with it; the exit code is 1 then.\n\n" +
-			"Of a file that is valid it is also noted what is not there (yet): the plugin folder, and brokers and meta storages that cannot be opened.",
+			"Of a file that is valid it is also noted what is not there (yet): the plugin folder, brokers and meta storages that cannot be opened, and limits of plugins that this machine does not enforce for who runs this command.",
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return p.validate(cmd.Context(), offline, asJSON) },
 	}
@@ -84,6 +85,9 @@ func notes(ctx context.Context, cfg *config.Config) (all []string) {
 		all = append(all, fmt.Sprintf("plugin_dir: %v", err))
 	case !info.IsDir():
 		all = append(all, fmt.Sprintf("plugin_dir %s is not a folder", dir))
+	}
+	for _, gap := range host.LimitGaps(cfg) {
+		all = append(all, gap.String())
 	}
 	report := gatherStatus(ctx, cfg)
 	for _, b := range report.Brokers {
