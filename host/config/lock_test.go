@@ -84,7 +84,7 @@ func FuzzParseLock(f *testing.F) {
 			checkErrorText(t, err)
 			return
 		}
-		l.Path = filepath.Join(t.TempDir(), "/etc/leptir/leptir.hcl")
+		l.Path = filepath.Join(t.TempDir(), "lock.hcl")
 		require.NoError(t, l.Write())
 		again, err := config.LoadLock(l.Path)
 		require.NoError(t, err)
