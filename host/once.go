@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +19,6 @@ import (
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
 	"github.com/backplane/leptir/host/process/sandbox"
-	"github.com/backplane/leptir/host/schema"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/suggest"
 	"github.com/backplane/leptir/task"
@@ -70,12 +68,6 @@ func (o *Once) Close() { _ = os.RemoveAll(o.dir) }
 // Plugins returns the plugins that were found.
 func (o *Once) Plugins() *catalog.Snapshot { return o.snapshot }
 
-// Serves reports whether one of the plugins serves the task type.
-func (o *Once) Serves(taskType string) bool {
-	_, ok := o.snapshot.ForType(taskType)
-	return ok
-}
-
 // folderOf makes a plugin folder that has one binary in it.
 func (o *Once) folderOf(binary string) (string, error) {
 	path, err := filepath.Abs(binary)
@@ -118,38 +110,15 @@ func (o *Once) look(ctx context.Context) (*catalog.Snapshot, error) {
 	return c.Current(), nil
 }
 
-// A RefusedError says why a task is refused before anything runs: no plugin serves its
-// type, or its parameters do not fit what the plugin has published.
-type RefusedError struct{ text string }
+// A NotServedError says that no plugin serves a task type although nothing is wrong with any
+// plugin, and what there is instead.
+type NotServedError struct{ text string }
 
 // Error implements error.
-func (e *RefusedError) Error() string { return e.text }
-
-// Check returns a *RefusedError if the parameters of a task do not fit the schema that its
-// plugin publishes. A schema that cannot be read checks nothing.
-func (o *Once) Check(taskType string, params json.RawMessage) error {
-	p, err := o.plugin(taskType)
-	if err != nil {
-		return err
-	}
-	for _, t := range p.Types {
-		if t.Name != taskType {
-			continue
-		}
-		s, err := schema.Compile(t.ParamsSchema)
-		if err != nil {
-			o.logger.Warn("parameters are not checked before the task runs", "type", taskType, "error", err)
-			return nil
-		}
-		if err := s.Check(params); err != nil {
-			return &RefusedError{err.Error()}
-		}
-	}
-	return nil
-}
+func (e *NotServedError) Error() string { return e.text }
 
 // plugin returns the plugin that serves a type. Its error says what there is instead; it is
-// a *RefusedError where nothing is wrong with any plugin.
+// a *NotServedError where nothing is wrong with any plugin.
 func (o *Once) plugin(taskType string) (catalog.Plugin, error) {
 	p, ok := o.snapshot.ForType(taskType)
 	if ok {
@@ -177,7 +146,7 @@ func (o *Once) plugin(taskType string) (catalog.Plugin, error) {
 	default:
 		text += "; there is no plugin in " + o.folder
 	}
-	return catalog.Plugin{}, &RefusedError{text}
+	return catalog.Plugin{}, &NotServedError{text}
 }
 
 // OnceTask is a task to be run, and who is told of it meanwhile. Functions that are nil
@@ -191,8 +160,10 @@ type OnceTask struct {
 	// Progress is told of the task's progress, State of its states. They must not block.
 	Progress func(p task.Progress)
 	State    func(state int)
-	// Pushed is told of the tasks that it pushes. They go nowhere.
+	// Pushed is told of the tasks that it pushes, Undo of the task that would undo it, of a
+	// revertible one that has failed. They go nowhere.
 	Pushed func(tasks []task.Task)
+	Undo   func(undo task.Task)
 }
 
 // Run runs one task and returns its record. It fails if the task could not be run; a task
@@ -239,7 +210,7 @@ func (o *Once) Run(ctx context.Context, t OnceTask) (task.Record, error) {
 	if err := p.Submit([]*pool.Job{job}); err != nil {
 		return task.Record{}, err
 	}
-	stop := context.AfterFunc(ctx, func() { p.Kill(job, process.ReasonCancelled, "interrupted") })
+	stop := context.AfterFunc(ctx, func() { p.Cancel(job, pluginConfig(o.cfg, served.Name).KillGrace, "interrupted") })
 	defer stop()
 	outcome := (<-p.Outcomes())[0]
 	switch outcome.Kind {
@@ -248,6 +219,9 @@ func (o *Once) Run(ctx context.Context, t OnceTask) (task.Record, error) {
 		return task.Record{}, errors.New(outcome.Reason)
 	default:
 		return task.Record{}, fmt.Errorf("task %s has not run: %w", t.ID, context.Cause(ctx))
+	}
+	if undo := outcome.Result.GetUndo(); undo != nil && t.Undo != nil {
+		t.Undo(task.Task{Type: undo.GetType(), Params: undo.GetParams()})
 	}
 	rec := dispatch.RecordOf(&outcome, o.cfg.Host.Name)
 	rec.Run.Ended = time.Now().UTC()

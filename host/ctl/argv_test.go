@@ -36,7 +36,7 @@ func TestNormalize(t *testing.T) {
 		"push x -number=":              "push x --number=",
 		"push x ---number 3":           "push x ---number 3",
 		"push x -=3":                   "push x --=3",
-		"__complete push -number 3 -p": "__complete push -number 3 -p",
+		"__complete push -number 3 -p": "__complete push --number=3 -p",
 	} {
 		require.Equal(t, strings.Fields(want), append([]string{}, normalize(strings.Fields(in), known())...), in)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/backplane/leptir/host"
+	"github.com/backplane/leptir/host/catalog"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/schema"
 	"github.com/backplane/leptir/internal/suggest"
@@ -46,6 +47,15 @@ func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, single par
 		}
 		return usagef("%s (-force pushes it all the same)", text)
 	}
+	if err := fitParams(t, typ, single); err != nil {
+		return usagef("%v (-force pushes it all the same)", err)
+	}
+	return nil
+}
+
+// fitParams reports what is wrong with the parameters of a task, as far as its plugin says
+// what they are to be. A parameter of single that is to be a text is made one.
+func fitParams(t *task.Task, typ catalog.KnownType, single params) error {
 	s, err := schema.Compile(typ.ParamsSchema)
 	if err != nil {
 		return nil // the plugin checks them itself
@@ -54,7 +64,7 @@ func checkTask(ctx context.Context, cfg *config.Config, t *task.Task, single par
 		return err
 	}
 	if err := s.Check(t.Params); err != nil {
-		return usagef("task type %q: %v (-force pushes it all the same)", t.Type, err)
+		return fmt.Errorf("task type %q: %w", t.Type, err)
 	}
 	return nil
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/backplane/leptir/host"
+	"github.com/backplane/leptir/host/catalog"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/logging"
 	"github.com/backplane/leptir/task"
@@ -113,21 +116,23 @@ func (p *program) run(ctx context.Context, t task.Task, f *runFlags, stderr io.W
 		return err
 	}
 	defer once.Close()
-	if err := once.Check(t.Type, t.Params); err != nil && !(f.force && once.Serves(t.Type)) {
-		if errors.As(err, new(*host.RefusedError)) {
-			return usageError{err.Error()}
+	if typ, ok := once.Plugins().Types()[t.Type]; ok && !f.force {
+		if err := fitParams(&t, typ, f.single); err != nil {
+			return usagef("%v (-force runs it all the same)", err)
 		}
-		return err
 	}
 	o := host.OnceTask{Task: t}
 	if !f.quiet {
-		o.Progress, o.State, o.Pushed = s.progress, s.state, s.pushed
+		o.Progress, o.State, o.Pushed, o.Undo = s.progress, s.state, s.pushed, s.undo
 	}
 	if f.debug {
 		o.Hold = func(ctx context.Context, pid int) error { return p.hold(ctx, pid, stderr) }
 	}
 	r, err := once.Run(ctx, o)
 	s.end()
+	if errors.As(err, new(*host.NotServedError)) {
+		return usageError{err.Error()}
+	}
 	if err != nil {
 		return err
 	}
@@ -229,6 +234,10 @@ func (s *terminal) pushed(tasks []task.Task) {
 	}
 }
 
+func (s *terminal) undo(t task.Task) {
+	s.to.line(fmt.Sprintf("would be undone by a task of type %s, which goes nowhere: %s", t.Type, t.Params))
+}
+
 // failure prints why a task failed, so that nobody need read it from a record's JSON.
 func (s *terminal) failure(r task.Record) {
 	if r.Run.Error == "" {
@@ -290,21 +299,21 @@ func (p *program) completeType(cmd *cobra.Command, args []string, typed string) 
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	binary := ""
-	if flag := cmd.Flags().Lookup("plugin"); flag != nil {
-		binary = flag.Value.String()
-	}
-	once, err := host.OpenOnce(ctx, cfg, binary, slog.New(slog.DiscardHandler))
-	if err != nil {
+	var known map[string]catalog.KnownType
+	if binary := cmd.Flags().Lookup("plugin"); binary != nil && binary.Value.String() != "" {
+		once, err := host.OpenOnce(ctx, cfg, binary.Value.String(), slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		defer once.Close()
+		known = once.Plugins().Types()
+	} else if known, err = host.KnownTypes(ctx, cfg); err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	defer once.Close()
 	var types []cobra.Completion
-	for _, plugin := range once.Plugins().Plugins {
-		for _, t := range plugin.Types {
-			if t.ServedBy == "" && strings.HasPrefix(t.Name, typed) {
-				types = append(types, cobra.CompletionWithDesc(t.Name, t.Doc))
-			}
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if strings.HasPrefix(name, typed) {
+			types = append(types, cobra.CompletionWithDesc(name, known[name].Doc))
 		}
 	}
 	return types, cobra.ShellCompDirectiveNoFileComp

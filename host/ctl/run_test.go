@@ -91,16 +91,27 @@ func TestRunOfATaskThatFails(t *testing.T) {
 	require.Regexp(t, `(?m)^process +timeout SIGKILL$`, r.stdout)
 }
 
+func TestRunOfATaskThatCanBeUndone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.plugin("examples/report")
+	from := filepath.Join(s.dir, "expenses.csv")
+	require.NoError(t, os.WriteFile(from, []byte("ink,thirty\n"), 0o600))
+	r := s.ctl("run", "report.make", "-p", "from="+from, "-p", "to="+filepath.Join(s.dir, "x"))
+	require.Equal(t, 1, r.code)
+	require.Contains(t, r.stderr, `would be undone by a task of type report.remove, which goes nowhere: {"file":"DIR/x"}`+"\n")
+}
+
 func TestRunIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
 	s.plugin("plugins/demo")
 	for want, args := range map[string][]string{
-		`no plugin serves task type "demo.tst"; did you mean demo.test? See "leptirctl run -help"`: {"demo.tst"},
-		`parameter "seconds": not a number: "x"; see "leptirctl run -help"`:                        {"demo.sleep", "-p", "seconds=x"},
-		`-json and -table exclude each other; see "leptirctl run -help"`:                           {"demo.test", "-json", "-table"},
-		`run needs the TYPE of the task; see "leptirctl run -help"`:                                {},
-		`-time-limit must not be negative: -1; "none" is no limit; see "leptirctl run -help"`:      {"demo.test", "-time-limit", "-1"},
+		`no plugin serves task type "demo.tst"; did you mean demo.test? See "leptirctl run -help"`:                                {"demo.tst"},
+		`task type "demo.sleep": parameter "seconds": not a number: "x" (-force runs it all the same); see "leptirctl run -help"`: {"demo.sleep", "-p", "seconds=x"},
+		`-json and -table exclude each other; see "leptirctl run -help"`:                                                          {"demo.test", "-json", "-table"},
+		`run needs the TYPE of the task; see "leptirctl run -help"`:                                                               {},
+		`-time-limit must not be negative: -1; "none" is no limit; see "leptirctl run -help"`:                                     {"demo.test", "-time-limit", "-1"},
 	} {
 		require.Equal(t, result{2, "", "leptirctl: " + want + "\n"}, s.ctl(append([]string{"run"}, args...)...))
 	}
