@@ -50,6 +50,10 @@ type Options struct {
 	// Spec returns how the plugin of that name is to be started; the Path is filled in.
 	// It is called before each probe, from several goroutines. Nil: with nothing set.
 	Spec func(name string) process.Spec
+	// Allow returns why a binary must not be served as the plugin of that name; nil: it
+	// may. It is called by several goroutines, for each binary before it is started, and
+	// by Reload for those that are served. Nil allows all.
+	Allow func(name, sha256 string) error
 	// Rescan is how often the folder is looked at if nothing tells of changes; 0 means
 	// DefaultRescan.
 	Rescan time.Duration
@@ -65,6 +69,7 @@ type Catalog struct {
 	folder folder
 	stage  *stage
 	prober prober
+	allow  func(name, sha256 string) error
 
 	current atomic.Pointer[Snapshot]
 	changes chan struct{}
@@ -105,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	}
 	uid := uint32(os.Geteuid())
 	c := &Catalog{logger: o.Logger, rescan: o.Rescan, folder: folder{path: dir, uid: uid},
-		prober:  prober{launcher: o.Launcher, spec: o.Spec, timeout: o.ProbeTimeout},
+		prober:  prober{launcher: o.Launcher, spec: o.Spec, timeout: o.ProbeTimeout}, allow: o.Allow,
 		changes: make(chan struct{}, 1), scans: make(chan chan error), kicks: make(chan struct{}, 1),
 		slots: make(chan struct{}, parallelProbes), entries: newEntries(settle), turn: make(chan struct{})}
 	if c.logger == nil {
@@ -116,6 +121,9 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	}
 	if c.prober.timeout <= 0 {
 		c.prober.timeout = DefaultProbeTimeout
+	}
+	if c.allow == nil {
+		c.allow = func(string, string) error { return nil }
 	}
 	if c.prober.spec == nil {
 		c.prober.spec = func(string) process.Spec { return process.Spec{} }
@@ -191,6 +199,23 @@ func (c *Catalog) Rescan(ctx context.Context) error {
 			return errors.New("rescan the plugin folder: the catalog is closed")
 		}
 	}
+}
+
+// Reload looks at the folder as if for the first time: what was found wanting is tried
+// again at once, and what is served stays so only as long as Allow agrees. It returns as
+// Rescan does.
+func (c *Catalog) Reload(ctx context.Context) error {
+	c.mu.Lock()
+	held := c.entries.held()
+	c.mu.Unlock()
+	refused := map[binaryID]error{}
+	for _, id := range held {
+		if err := c.allow(id.name, id.sum); err != nil {
+			refused[id] = err
+		}
+	}
+	c.change(func(time.Time) { c.entries.reconsider(refused) })
+	return c.Rescan(ctx)
 }
 
 // Reject says that the binary with that sha256 is no good although it came up, for example

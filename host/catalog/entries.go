@@ -299,6 +299,34 @@ func (s *entries) reject(name, sum, problem string, now time.Time) {
 	e.seekEarlier = e.served == nil && !e.sought
 }
 
+// binaryID names a binary of a plugin.
+type binaryID struct{ name, sum string }
+
+// held returns what is served and what could be fallen back on.
+func (s *entries) held() (all []binaryID) {
+	for name, e := range s.byName {
+		for _, sum := range e.inUse() {
+			all = append(all, binaryID{name, sum})
+		}
+	}
+	return all
+}
+
+// reconsider forgets all verdicts, and stops serving what is refused.
+func (s *entries) reconsider(refused map[binaryID]error) {
+	s.dirty = true
+	for name, e := range s.byName {
+		e.judged, e.failures, e.rejected, e.retryAt, e.sought = fingerprint{}, 0, false, time.Time{}, false
+		e.good = slices.DeleteFunc(e.good, func(b *binary) bool { return refused[binaryID{name, b.sum}] != nil })
+		if e.served == nil {
+			continue
+		}
+		if err := refused[binaryID{name, e.served.sum}]; err != nil {
+			e.served, e.problem = nil, clean(err.Error(), maxProblemBytes)
+		}
+	}
+}
+
 // snapshot returns the state as others see it. dir is the plugin folder, prev the snapshot
 // before.
 func (s *entries) snapshot(dir string, prev *Snapshot, now time.Time) *Snapshot {

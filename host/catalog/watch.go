@@ -130,6 +130,9 @@ func (c *Catalog) work(ctx context.Context, j job) {
 func (c *Catalog) judge(ctx context.Context, j job, tell func(verdict)) {
 	name := j.entry.name
 	path, sum, err := c.stage.add(&j.file)
+	if err == nil {
+		err = c.allow(name, sum)
+	}
 	if err != nil || sum == j.known {
 		tell(verdict{sum: sum, err: err})
 		return
@@ -152,6 +155,9 @@ func (c *Catalog) judge(ctx context.Context, j job, tell func(verdict)) {
 // findEarlier looks for a copy of an earlier binary that still does.
 func (c *Catalog) findEarlier(ctx context.Context, name string) (v verdict) {
 	for _, copied := range c.stage.earlier(name) {
+		if c.allow(name, copied.sum) != nil {
+			continue
+		}
 		c.prober.probe(ctx, name, copied.path, func(d description, err error) {
 			if err == nil {
 				v.binary = &binary{sum: copied.sum, staged: copied.path, description: d}
