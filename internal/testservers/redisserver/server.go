@@ -173,6 +173,17 @@ func (s *Server) Restart() {
 	require.NoError(s.tb, s.run())
 }
 
+// Relaunch is Restart of a server that Launch has made.
+func (s *Server) Relaunch() error { return s.run() }
+
+// PID returns the id of the server's process; 0 after Kill.
+func (s *Server) PID() int {
+	if s.cmd == nil || s.cmd.Process == nil {
+		return 0
+	}
+	return s.cmd.Process.Pid
+}
+
 // Signal sends a signal to the server's process.
 func (s *Server) Signal(sig os.Signal) {
 	s.tb.Helper()

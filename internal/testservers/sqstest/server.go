@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -73,6 +74,16 @@ func Start(tb testing.TB) *Server {
 		tb.Fatalf("start the SQS server for tests: %v", shared.err)
 	}
 	return shared.server
+}
+
+// Launch starts a server for a program that is no test; stop ends it. Methods that take a
+// test cannot be used.
+func Launch() (s *Server, stop func() error, err error) {
+	s, stop, missing, err := start()
+	if missing != "" {
+		err = errors.New(missing)
+	}
+	return s, stop, err
 }
 
 // Main is the TestMain of a package that calls Start: it stops the server, and fails if
