@@ -1,6 +1,6 @@
 // Command chaosreporter is an error reporter for tests: the message of a report says how
-// it misbehaves. Any other message it appends to the file $REPORT_FILE, a line each. It is
-// built by package testbin, and never part of a release.
+// it misbehaves. Any other message it appends to the file $REPORT_FILE, a line each. Its
+// tasks report by themselves. It is built by package testbin, and never part of a release.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	sdk "github.com/backplane/leptir/plugin-sdk"
 )
@@ -50,4 +51,35 @@ func (r *reporter) report(_ context.Context, e sdk.ErrorReport) error {
 	return errors.Join(err, f.Close())
 }
 
-func main() { sdk.ServeReporter("chaos", &reporter{}) }
+// reporting is a task that reports this and that, and ends as its parameter says.
+type reporting struct{ sdk.BaseTask }
+
+func (t *reporting) DoJob(context.Context) (sdk.ReturnCode, error) {
+	end, err := t.GetString("end", "")
+	if err != nil {
+		return sdk.Error, err
+	}
+	t.AddErrorData(map[string]any{"list": 7, "api_token": "hunter2"})
+	t.ReportMessage("half way")
+	t.ReportError(sdk.WithData(errors.New("odd but not fatal"), map[string]any{"row": 3}))
+	switch end {
+	case "exit":
+		time.Sleep(100 * time.Millisecond) // until what was reported is on its way
+		os.Exit(9)
+	case "flood":
+		for range 1000 {
+			t.ReportMessage("again")
+		}
+	}
+	return sdk.Success, nil
+}
+
+func (t *reporting) AfterFinish(context.Context) error { return errors.New("cannot tidy up") }
+
+func (t *reporting) GetAdditionalMetaInfo() map[string]any { return map[string]any{"bad": func() {}} }
+
+func main() {
+	sdk.Serve(sdk.Plugin{Name: "chaos", ErrorReporter: &reporter{}, Tasks: []sdk.TaskType{
+		sdk.Type[reporting]("chaos.report", "Reports this and that."),
+	}})
+}
