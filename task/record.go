@@ -82,6 +82,15 @@ func DeliveryOrder(pushedAt time.Time, sequence int) int {
 	return n
 }
 
+// PushedBy returns the time by which the task of a Run.Delivery was pushed, to the second;
+// the zero time where it does not tell.
+func PushedBy(delivery int) time.Time {
+	if at := delivery / deliverySpan; at > 0 {
+		return time.Unix(int64(at)+1, 0).UTC()
+	}
+	return time.Time{}
+}
+
 // SamePush reports whether two Run.Delivery are of leases of one push.
 func SamePush(a, b int) bool { return a/deliverySpan == b/deliverySpan }
 

@@ -30,9 +30,37 @@ const (
 // deadFlags are the flags of the commands below dead.
 type deadFlags struct {
 	broker string
+	deadFilter
+	limit int
+	json  bool
+}
+
+// deadFilter says which dead letters are meant; what is not set admits all.
+type deadFilter struct {
 	typ    string
-	limit  int
-	json   bool
+	reason string        // a part of the reason, whatever its case
+	older  time.Duration // at least so old
+	newer  time.Duration // at most so old
+}
+
+func (f deadFilter) isSet() bool { return f != deadFilter{} }
+
+// admits reports whether a dead letter is meant.
+func (f deadFilter) admits(it brokers.Item, now time.Time) bool {
+	died, reason := death(it)
+	age := now.Sub(died)
+	return (f.typ == "" || it.Task.Type == f.typ) &&
+		(f.reason == "" || strings.Contains(strings.ToLower(reason), strings.ToLower(f.reason))) &&
+		(f.older == 0 || !died.IsZero() && age >= f.older) &&
+		(f.newer == 0 || !died.IsZero() && age <= f.newer)
+}
+
+// death returns when a dead letter died, and why.
+func death(it brokers.Item) (at time.Time, reason string) {
+	if n := len(it.History); n > 0 {
+		return it.History[n-1].Time, it.History[n-1].Reason
+	}
+	return time.Time{}, ""
 }
 
 func (p *program) deadCommand() *cobra.Command {
@@ -57,7 +85,18 @@ func (f *deadFlags) flags(cmd *cobra.Command, byType bool) {
 	flags.Var(newValue(&f.broker, "NAME", nonEmpty), "broker", "only those of this broker")
 	if byType {
 		flags.Var(newValue(&f.typ, "TYPE", taskType), "type", "only those of this task type")
+		flags.Var(newValue(&f.reason, "TEXT", nonEmpty), "reason", "only those whose reason contains this text, in whatever case")
+		flags.Var(newValue(&f.older, "AGE", age), "older", "only those that died at least so long ago: seconds, or a text like 36h")
+		flags.Var(newValue(&f.newer, "AGE", age), "newer", "only those that died at most so long ago")
 	}
+}
+
+func age(s string) (time.Duration, error) {
+	d, err := duration(s)
+	if err == nil && d == 0 {
+		err = errors.New("must be more than 0")
+	}
+	return d, err
 }
 
 func taskType(s string) (string, error) {
@@ -97,10 +136,10 @@ func (p *program) deadShow() *cobra.Command {
 func (p *program) deadRetry() *cobra.Command {
 	f := &deadFlags{}
 	cmd := &cobra.Command{
-		Use:   "retry ID... | -type TYPE [flags]",
+		Use:   "retry ID... | FILTER [flags]",
 		Short: "Put dead letters back into their queue, and print their ids.",
 		Long: "Put dead letters back into their queue, and print the ids of those that are ready now. Their attempts are counted from anew.\n\n" +
-			"Without an ID, all of a type are put back.",
+			"Without an ID, all that the filters -type, -reason, -older and -newer admit are put back.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.changeDead(cmd, args, f, func(ctx context.Context, b deadBroker, ids []task.ID) ([]task.ID, error) {
 				return b.Requeue(ctx, ids)
@@ -114,9 +153,10 @@ func (p *program) deadRetry() *cobra.Command {
 func (p *program) deadDelete() *cobra.Command {
 	f := &deadFlags{}
 	cmd := &cobra.Command{
-		Use:   "delete ID... | -type TYPE [flags]",
+		Use:   "delete ID... | FILTER [flags]",
 		Short: "Delete dead letters for good, and print their ids.",
-		Long:  "Delete dead letters for good, and print the ids of those that are gone now.\n\nWithout an ID, all of a type are deleted.",
+		Long: "Delete dead letters for good, and print the ids of those that are gone now.\n\n" +
+			"Without an ID, all that the filters -type, -reason, -older and -newer admit are deleted.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return p.changeDead(cmd, args, f, deleteDead)
 		},
@@ -129,7 +169,7 @@ func (p *program) deadPurge() *cobra.Command {
 	f := &deadFlags{}
 	cmd := &cobra.Command{
 		Use:   "purge [flags]",
-		Short: "Delete all dead letters for good.",
+		Short: "Delete all dead letters for good, or those that the filters admit.",
 		Args:  arguments(),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return p.purgeDead(cmd.Context(), f) },
 	}
@@ -152,12 +192,8 @@ func (p *program) eachDeadBroker(ctx context.Context, f *deadFlags, do func(dead
 		return err
 	}
 	if f.broker != "" {
-		var names []string
-		for _, block := range cfg.Brokers {
-			names = append(names, block.Name)
-		}
-		if !slices.Contains(names, f.broker) {
-			return usagef("there is no broker %q; the brokers are %s", shorten(f.broker), strings.Join(names, ", "))
+		if !slices.ContainsFunc(cfg.Brokers, func(b config.Broker) bool { return b.Name == f.broker }) {
+			return noBroker(cfg, f.broker)
 		}
 	}
 	var errs []error
@@ -182,16 +218,17 @@ func (p *program) eachDeadBroker(ctx context.Context, f *deadFlags, do func(dead
 	return errors.Join(errs...)
 }
 
-// letters calls do for the dead letters of a type ("": all) until it says that it has
+// letters calls do for the dead letters that the filter admits until it says that it has
 // enough.
-func (b deadBroker) letters(ctx context.Context, typ string, do func(brokers.Item) (more bool)) error {
+func (b deadBroker) letters(ctx context.Context, f deadFilter, do func(brokers.Item) (more bool)) error {
+	now := time.Now()
 	for cursor := ""; ; {
 		items, next, err := b.List(ctx, brokers.StateDead, cursor, deadPage)
 		if err != nil {
 			return err
 		}
 		for _, it := range items {
-			if (typ == "" || it.Task.Type == typ) && !do(it) {
+			if f.admits(it, now) && !do(it) {
 				return nil
 			}
 		}
@@ -202,10 +239,10 @@ func (b deadBroker) letters(ctx context.Context, typ string, do func(brokers.Ite
 	}
 }
 
-// ids returns the ids of all dead letters of a type. They are gathered before any is
-// touched, as pages shift when letters go.
-func (b deadBroker) ids(ctx context.Context, typ string) (ids []task.ID, err error) {
-	err = b.letters(ctx, typ, func(it brokers.Item) bool { ids = append(ids, it.ID); return true })
+// ids returns the ids of all dead letters that the filter admits. They are gathered before
+// any is touched, as pages shift when letters go.
+func (b deadBroker) ids(ctx context.Context, f deadFilter) (ids []task.ID, err error) {
+	err = b.letters(ctx, f, func(it brokers.Item) bool { ids = append(ids, it.ID); return true })
 	return ids, err
 }
 
@@ -234,10 +271,10 @@ type change func(ctx context.Context, b deadBroker, ids []task.ID) (missing []ta
 // the ids of those that it found.
 func (p *program) changeDead(cmd *cobra.Command, args []string, f *deadFlags, do change) error {
 	switch {
-	case len(args) == 0 && f.typ == "":
-		return usagef("%s needs the IDs of dead letters, or -type", cmd.Name())
-	case len(args) > 0 && f.typ != "":
-		return usagef("name IDs or a -type, not both")
+	case len(args) == 0 && !f.isSet():
+		return usagef("%s needs the IDs of dead letters, or one of -type, -reason, -older and -newer", cmd.Name())
+	case len(args) > 0 && f.isSet():
+		return usagef("name IDs, or filter by -type, -reason, -older and -newer, not both")
 	}
 	wanted := make([]task.ID, 0, len(args))
 	for _, arg := range args {
@@ -252,8 +289,8 @@ func (p *program) changeDead(cmd *cobra.Command, args []string, f *deadFlags, do
 	left := wanted
 	err := p.eachDeadBroker(cmd.Context(), f, func(b deadBroker) (err error) {
 		ids := left
-		if f.typ != "" {
-			if ids, err = b.ids(cmd.Context(), f.typ); err != nil {
+		if f.isSet() {
+			if ids, err = b.ids(cmd.Context(), f.deadFilter); err != nil {
 				return err
 			}
 		}
@@ -261,7 +298,7 @@ func (p *program) changeDead(cmd *cobra.Command, args []string, f *deadFlags, do
 		return err
 	})
 	switch {
-	case f.typ != "":
+	case f.isSet():
 		return err
 	case len(left) == 0:
 		return nil // a broker that failed had none of them
@@ -304,7 +341,7 @@ func join(ids []task.ID) string {
 func (p *program) purgeDead(ctx context.Context, f *deadFlags) error {
 	deleted := 0
 	err := p.eachDeadBroker(ctx, f, func(b deadBroker) error {
-		ids, err := b.ids(ctx, f.typ)
+		ids, err := b.ids(ctx, f.deadFilter)
 		if err != nil {
 			return err
 		}
@@ -349,8 +386,8 @@ type letter struct {
 // newLetter returns a dead letter as JSON, in full or without what can be large.
 func newLetter(b deadBroker, it brokers.Item, full bool) letter {
 	l := letter{ID: it.ID, Broker: b.Name, Type: it.Task.Type, Due: it.Due.UTC(), Attempt: it.Attempt, Lost: it.Lost}
-	if n := len(it.History); n > 0 {
-		l.Died, l.Reason = it.History[n-1].Time.UTC(), it.History[n-1].Reason
+	if died, reason := death(it); !died.IsZero() {
+		l.Died, l.Reason = died.UTC(), reason
 	}
 	if !full {
 		return l
@@ -370,7 +407,7 @@ func (p *program) listDead(ctx context.Context, f *deadFlags) error {
 	var letters []letter
 	more := false
 	err := p.eachDeadBroker(ctx, f, func(b deadBroker) error {
-		return b.letters(ctx, f.typ, func(it brokers.Item) bool {
+		return b.letters(ctx, f.deadFilter, func(it brokers.Item) bool {
 			more = len(letters) == f.limit
 			if !more {
 				letters = append(letters, newLetter(b, it, false))

@@ -192,3 +192,22 @@ func TestDeadWhereABrokerIsDown(t *testing.T) {
 	require.Equal(t, "deleted 1 dead letter\n", r.stdout)
 	require.Regexp(t, down, r.stderr)
 }
+
+func TestDeadFilters(t *testing.T) {
+	t.Parallel()
+	s := graveyard(t)
+	require.Equal(t, []string{"u1", "b1"}, s.dead("-reason", "SUCH address"))
+	require.Equal(t, []string{"u2"}, s.dead("-reason", "second line"))
+	require.Empty(t, s.dead("-older", "1h"))
+	require.Equal(t, []string{"u1", "u2", "b1"}, s.dead("-newer", "1h"))
+	require.Equal(t, []string{"u1"}, s.dead("-newer", "1h", "-type", "mailer.send", "-reason", "address", "-broker", "urgent"))
+	require.Equal(t, exitUsage, s.ctl("dead", "list", "-older", "0").code)
+	require.Equal(t, exitUsage, s.ctl("dead", "retry", "-broker", "urgent").code, "that would be all of them")
+	require.Equal(t, exitUsage, s.ctl("dead", "delete", "u1", "-reason", "x").code)
+
+	require.Equal(t, "deleted 0 dead letters\n", s.ok("dead", "purge", "-older", "24h"))
+	require.Equal(t, "u2\n", s.ok("dead", "delete", "-reason", "second"))
+	require.Equal(t, "u1\n", s.ok("dead", "retry", "-broker", "urgent", "-newer", "1h"))
+	require.Equal(t, "deleted 1 dead letter\n", s.ok("dead", "purge", "-reason", "no such"))
+	require.Empty(t, s.dead())
+}

@@ -117,6 +117,15 @@ func getFrom(ctx context.Context, store metastore.Store, ids []task.ID, found ma
 	return nil
 }
 
+// put writes a record to every store that could be opened. It fails if one does not take it.
+func (s *stores) put(ctx context.Context, r task.Record) error {
+	err := s.closed
+	for _, store := range s.open {
+		err = errors.Join(err, store.Put(ctx, []task.Record{r}))
+	}
+	return err
+}
+
 func missing(ids []task.ID, found map[task.ID]task.Record) (rest []task.ID) {
 	for _, id := range ids {
 		if _, ok := found[id]; !ok {

@@ -125,6 +125,11 @@ func askBroker(ctx context.Context, cfg *config.Config, block config.Broker) bro
 		s.Error = naming(fmt.Sprintf("broker %q: ", block.Name), err)
 		return s
 	}
+	if pauser, ok := brokers.Ability[brokers.Pauser](b.Handle); ok {
+		if since, err := pauser.Paused(ctx); err == nil {
+			s.Paused = !since.IsZero()
+		}
+	}
 	if inspector, ok := b.Handle.(brokers.Inspector); ok && s.Parked > 0 {
 		// The counts stand without the reasons.
 		s.ParkedReasons, _ = parkedReasons(ctx, inspector)
@@ -193,6 +198,9 @@ func (p *program) printStatus(report statusReport) error {
 			}
 		}
 		rows = append(rows, row)
+		if b.Paused {
+			notes = append(notes, fmt.Sprintf("queue %q is paused: it hands out no tasks until leptirctl queue resume %s", b.Name, b.Name))
+		}
 		for _, r := range b.ParkedReasons {
 			notes = append(notes, fmt.Sprintf("parked in %q: %s (%s)", b.Name, r.Reason, count(r.Tasks, "task", "tasks")))
 		}
