@@ -35,6 +35,10 @@ lint: ## gofmt, go vet, staticcheck, and that the generated code is up to date
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
 
+.PHONY: man
+man: ## the man pages, in bin/man
+	$(GO) run -ldflags '$(LDFLAGS)' ./internal/clidocs -man bin/man
+
 .PHONY: fuzz
 fuzz: ## run every fuzz test for FUZZTIME (default 30s)
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -14,7 +14,7 @@ func (p *program) completionCommand() *cobra.Command {
 		Use:       "completion " + strings.Join(shells, "|"),
 		Short:     "Print a script that completes command lines.",
 		Long:      "Print a script that lets a shell complete leptirctl's command lines.",
-		Example:   "  source <(leptirctl completion bash)\n  leptirctl completion fish > ~/.config/fish/completions/leptirctl.fish",
+		Example:   "  source <(leptirctl completion bash)\n  source <(leptirctl completion zsh)\n  leptirctl completion fish > ~/.config/fish/completions/leptirctl.fish",
 		Args:      arguments("the shell: " + strings.Join(shells, ", ")),
 		ValidArgs: shells,
 		RunE: func(cmd *cobra.Command, args []string) error {

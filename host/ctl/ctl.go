@@ -87,6 +87,10 @@ func report(stderr io.Writer, cmd *cobra.Command, err error) {
 	fmt.Fprintln(stderr, "leptirctl: "+sentence(text))
 }
 
+// Command returns leptirctl's command, with all that are below it, for those who document
+// it. It is run by Run.
+func Command() *cobra.Command { return (&program{out: newOutput(io.Discard)}).root() }
+
 func (p *program) root() *cobra.Command {
 	var showVersion bool
 	root := &cobra.Command{
