@@ -46,6 +46,7 @@ type Host struct {
 	gaps     []LimitGap
 	reports  *report.Hub
 	types    types
+	pins     pins
 
 	reportedPlugins map[string]string // the problem of each that was reported last
 
@@ -55,14 +56,15 @@ type Host struct {
 	settingPlugins sync.Mutex // so that the pool is told in the order of the changes
 	revisions      revisions
 
-	quit chan struct{}
-	wg   sync.WaitGroup
+	rejudged chan struct{} // signalled when all plugins have been judged anew
+	quit     chan struct{}
+	wg       sync.WaitGroup
 }
 
 // Open opens everything that the configuration names and starts to run tasks. Its error
 // names what could not be opened; nothing is left open then. ctx bounds the opening only.
 func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host, err error) {
-	h = &Host{cfg: cfg, logger: logger, revisions: revisions{}, quit: make(chan struct{})}
+	h = &Host{cfg: cfg, logger: logger, revisions: revisions{}, rejudged: make(chan struct{}, 1), quit: make(chan struct{})}
 	h.live.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -77,6 +79,9 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err = os.MkdirAll(state, 0o700); err != nil {
 		return h, fmt.Errorf("state folder %q: %w; create it or set state_dir in host {}", state, err)
 	}
+	if err = h.pins.load(string(cfg.Host.PluginLock)); err != nil {
+		return h, err
+	}
 	machine := sandbox.Look(cfg.Host.CgroupParent)
 	h.gaps = limitGaps(cfg, machine)
 	if err = checkLimits(h.gaps, logger); err != nil {
@@ -87,7 +92,7 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 		return h, fmt.Errorf("state folder %q: %w", state, err)
 	}
 	h.catalog, err = catalog.Open(ctx, catalog.Options{Dir: string(cfg.Host.PluginDir), StateDir: state,
-		Launcher: h.launcher, Logger: logger, Spec: h.spec})
+		Launcher: h.launcher, Logger: logger, Spec: h.spec, Allow: h.allow})
 	if err != nil {
 		return h, err
 	}
@@ -203,6 +208,8 @@ func (h *Host) follow() {
 			h.served()
 			h.dispatch.PluginsChanged()
 			h.reportPlugins()
+		case <-h.rejudged:
+			h.served()
 		}
 	}
 }

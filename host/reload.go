@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/dispatch"
@@ -55,6 +56,9 @@ func (h *Host) Reload(cfg *config.Config) (Reloaded, error) {
 		return Reloaded{}, ErrStopping
 	}
 	now := h.config()
+	if err := h.pins.load(string(now.Host.PluginLock)); err != nil {
+		return Reloaded{}, err
+	}
 	var r Reloaded
 	for _, c := range config.Diff(now, cfg) {
 		if live(c) {
@@ -72,8 +76,34 @@ func (h *Host) Reload(cfg *config.Config) (Reloaded, error) {
 	h.pool.Resize(next.Host.NumberOfWorkers)
 	h.dispatch.Tune(tuning(&next.Host))
 	h.setPlugins()
+	h.wg.Go(h.rejudge)
 	return r, nil
 }
+
+// rejudge has all plugins judged anew: by the lock file as it is now, and those that did not
+// come up once more.
+func (h *Host) rejudge() {
+	ctx, cancel := context.WithTimeout(context.Background(), rejudgeLimit)
+	defer cancel()
+	h.wg.Go(func() {
+		select {
+		case <-h.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	if err := h.catalog.Reload(ctx); err != nil && ctx.Err() == nil {
+		h.logger.Warn("plugins could not be judged anew", "error", err)
+	}
+	select {
+	case h.rejudged <- struct{}{}:
+	default:
+	}
+}
+
+// rejudgeLimit is how long the plugins may take to be judged anew; those that take longer
+// follow.
+const rejudgeLimit = 30 * time.Second
 
 // tuning returns what the dispatcher takes of the host block.
 func tuning(c *config.Host) dispatch.Tuning {

@@ -110,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Catalog, error) {
 	}
 	uid := uint32(os.Geteuid())
 	c := &Catalog{logger: o.Logger, rescan: o.Rescan, folder: folder{path: dir, uid: uid},
-		prober:  prober{launcher: o.Launcher, spec: o.Spec, timeout: o.ProbeTimeout}, allow: o.Allow,
+		prober: prober{launcher: o.Launcher, spec: o.Spec, timeout: o.ProbeTimeout}, allow: o.Allow,
 		changes: make(chan struct{}, 1), scans: make(chan chan error), kicks: make(chan struct{}, 1),
 		slots: make(chan struct{}, parallelProbes), entries: newEntries(settle), turn: make(chan struct{})}
 	if c.logger == nil {

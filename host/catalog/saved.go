@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 const (
@@ -26,6 +27,8 @@ type saved struct {
 	Dir     string               `json:"dir"`
 	Files   map[string]savedFile `json:"files"`
 	Types   map[string]KnownType `json:"types"`
+	At      time.Time            `json:"at"`
+	Plugins []KnownPlugin        `json:"plugins"`
 }
 
 // savedFile tells a file of the plugin folder from what has been put in its place since.
@@ -48,6 +51,37 @@ type KnownType struct {
 	Doc          string          `json:"doc,omitempty"`
 	ParamsSchema json.RawMessage `json:"params_schema,omitempty"`
 	Revertible   bool            `json:"revertible,omitempty"`
+}
+
+// A KnownPlugin is a plugin as programs beside a host know it: a Plugin without what only
+// the host can use.
+type KnownPlugin struct {
+	Name       string    `json:"name"`
+	Path       string    `json:"path"`
+	Status     Status    `json:"status"`
+	Problem    string    `json:"problem,omitempty"`
+	Since      time.Time `json:"since,omitzero"`
+	Generation int       `json:"generation,omitempty"`
+	SHA256     string    `json:"sha256,omitempty"`
+	Version    string    `json:"version,omitempty"`
+	Commit     string    `json:"commit,omitempty"`
+	SDKVersion string    `json:"sdk_version,omitempty"`
+	Types      []string  `json:"types,omitempty"` // those that it runs
+}
+
+// Known returns the plugins for programs beside the host, by name.
+func (s *Snapshot) Known() []KnownPlugin {
+	all := make([]KnownPlugin, len(s.Plugins))
+	for i, p := range s.Plugins {
+		all[i] = KnownPlugin{Name: p.Name, Path: p.Path, Status: p.Status, Problem: p.Problem, Since: p.Since.UTC(),
+			Generation: p.Generation, SHA256: p.SHA256, Version: p.Version, Commit: p.Commit, SDKVersion: p.SDKVersion}
+		for _, t := range p.Types {
+			if t.ServedBy == "" {
+				all[i].Types = append(all[i].Types, t.Name)
+			}
+		}
+	}
+	return all
 }
 
 // Types returns the task types that are served, by name.
@@ -74,7 +108,7 @@ func (s *Snapshot) Save(stateDir, dir string) (err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	out := saved{Version: savedVersion, Dir: dir, Files: map[string]savedFile{}, Types: s.Types()}
+	out := saved{Version: savedVersion, Dir: dir, Files: map[string]savedFile{}, Types: s.Types(), At: time.Now().UTC(), Plugins: s.Known()}
 	for i := range s.Plugins {
 		out.Files[s.Plugins[i].Name] = saveFile(s.Plugins[i].verdict)
 	}
@@ -127,6 +161,16 @@ func Saved(stateDir, dir string) (types map[string]KnownType, known bool, err er
 		return nil, false, nil
 	}
 	return s.Types, true, nil
+}
+
+// SavedPlugins returns the plugins as a host of that state folder has last written them
+// down, and when; none at the zero time if it has written nothing.
+func SavedPlugins(stateDir string) ([]KnownPlugin, time.Time) {
+	s := readSaved(stateDir)
+	if s == nil {
+		return nil, time.Time{}
+	}
+	return s.Plugins, s.At
 }
 
 // readSaved reads what a host has left; nil if there is nothing that can be used.

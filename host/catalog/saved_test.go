@@ -35,6 +35,11 @@ func TestSaved(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, p.Name, typ.Plugin)
 	}
+	plugins, at := SavedPlugins(state)
+	require.Equal(t, b.Current().Known(), plugins)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+	require.Equal(t, []string{"mailer.count", "mailer.send"}, plugins[0].Types)
+	require.Equal(t, StatusBroken, plugins[1].Status)
 	info, err := os.Stat(filepath.Join(state, savedName))
 	require.NoError(t, err)
 	require.Zero(t, info.Mode().Perm()&0o077)
@@ -83,7 +88,11 @@ func TestSavedWhileProbing(t *testing.T) {
 func TestSavedWithoutPlugins(t *testing.T) {
 	t.Parallel()
 	for _, dir := range []string{private(t), filepath.Join(private(t), "missing")} {
-		types, known, err := Saved(private(t), dir)
+		state := private(t)
+		plugins, at := SavedPlugins(state)
+		require.Empty(t, plugins)
+		require.Zero(t, at)
+		types, known, err := Saved(state, dir)
 		require.NoError(t, err)
 		require.True(t, known)
 		require.Empty(t, types)

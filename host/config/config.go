@@ -135,6 +135,7 @@ type Host struct {
 	EmptyQueueSleepTime    time.Duration `config:"empty_queue_sleep_time" doc:"How long to sleep when every queue is empty; 0 is not at all. It saves queries of brokers that charge for them."`
 	WorkersActiveSleepTime time.Duration `config:"workers_active_sleep_time" doc:"How long to sleep when all workers are busy; 0 is not at all."`
 	PluginDir              settings.Path `config:"plugin_dir" doc:"The folder of the plugin binaries."`
+	PluginLock             settings.Path `config:"plugin_lock" doc:"The lock file, which pins plugin binaries by their sha256. Where it is there, no other binary is started. \"leptirctl plugins lock\" writes it."`
 	StateDir               settings.Path `config:"state_dir" doc:"The folder of the host's own files: staged plugins, sockets, scratch. It is made if need be, for the host's user only."`
 	LeaseTime              time.Duration `config:"lease_time" min:"1s" doc:"How long a broker holds a task for this host before it gives it to another; renewed for as long as the task lives. A dead host's tasks start elsewhere after this time."`
 	ShutdownTimeout        time.Duration `config:"shutdown_timeout" doc:"How long a stopping host waits for running tasks before it gives them back to their brokers; 0 is not at all."`
@@ -176,6 +177,7 @@ type Plugin struct {
 	TLS               string            `config:"tls" oneof:"off|auto" doc:"\"auto\" encrypts the connection to the plugin, at the price of slower starts. It is private to the host's user either way."`
 	Environment       map[string]string `config:"environment,secret" doc:"Environment variables for the plugin, beside those of environment_allow. Values are not shown."`
 	EnvironmentAllow  []string          `config:"environment_allow" doc:"The names of the variables of the host's environment that the plugin gets."`
+	DevOverride       bool              `config:"dev_override" doc:"Serve the plugin whatever the lock file says, with a warning: for its author, who builds it again and again."`
 	Arguments         []string          `config:"arguments" doc:"Command line arguments for the plugin."`
 	Limits            Limits            `config:"limits,block" doc:"What each process of the plugin is held to. What is not set is taken from the limits block of the host block."`
 }
@@ -235,6 +237,7 @@ func defaultHost() Host {
 		EmptyQueueSleepTime:    500 * time.Millisecond,
 		WorkersActiveSleepTime: 200 * time.Millisecond,
 		PluginDir:              "plugins",
+		PluginLock:             LockFileName,
 		StateDir:               "var/leptir",
 		LeaseTime:              30 * time.Second,
 		ShutdownTimeout:        30 * time.Second,
