@@ -158,6 +158,8 @@ func (g *group) outdated(w *worker, now time.Time) string {
 		return "max_tasks"
 	case p.MaxAge > 0 && now.Sub(w.proc.Started()) >= p.MaxAge && (w.served > 0 || now.Sub(w.idleSince) > time.Second):
 		return "max_age"
+	case w.proc.OutputSpent():
+		return "output_max"
 	case p.MemoryMax > 0 && w.served > 0 && now.Sub(w.rssSeen) > 100*time.Millisecond:
 		w.rssSeen = now
 		if w.proc.RSS() > p.MemoryMax {

@@ -404,6 +404,9 @@ func (p *Pool) workerDied(w *worker, ev event, now time.Time) {
 	case process.ReasonRetired, process.ReasonShutdown, process.ReasonCancelled, process.ReasonLease:
 		return
 	}
+	if !died && ev.exit.Reason == process.ReasonTimeout {
+		return // its task ended at the last moment
+	}
 	if !died && !p.draining {
 		p.pluginFailed(g, w.gen, "outside of any task: "+ev.exit.String(), now)
 	}

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -16,6 +17,12 @@ const (
 	// softShare says how long before its time limit a task is told that it is near: a
 	// tenth of the limit, and no longer than the plugin's KillGrace.
 	softShare = 10
+	// abortShare and abortMost say how long before its time limit a process is aborted (by
+	// SIGQUIT) that has not answered: it cannot be asked for its stacks in any other way, and
+	// must be dead at the limit. abortLeast is the shortest limit with time for that.
+	abortShare = 50
+	abortMost  = 100 * time.Millisecond
+	abortLeast = 500 * time.Millisecond
 	// retireGrace is how long a process may take to end when it is told to.
 	retireGrace = 5 * time.Second
 	// announceAfter is how long a task runs before it is worth telling that it does: most
@@ -67,6 +74,7 @@ type worker struct {
 	recalled   bool // asked to give back what is not begun; no answer yet
 	recalledAt time.Time
 	retiring   bool
+	aborted    bool                  // told to write down its stacks and die: no other task may join it
 	replies    []*pluginpb.PushReply // to pushes, not sent yet
 	dead       bool                  // its window has been dealt with: nothing may join it any more
 
@@ -109,7 +117,7 @@ func (w *worker) assign(jobs []*Job) bool {
 	m := &pluginpb.HostMessage{Tasks: make([]*pluginpb.Task, len(jobs))}
 	now := time.Now()
 	w.mu.Lock()
-	if w.recalled || w.dead {
+	if w.recalled || w.dead || w.aborted {
 		w.mu.Unlock()
 		return false
 	}
@@ -201,6 +209,8 @@ func (w *worker) arm(now time.Time) {
 		at := head.Limit
 		if !head.soft {
 			at = head.softLimit(w.grace)
+		} else if w.dumpless(head) {
+			at = head.abortAt(w.grace)
 		}
 		next = at
 	}
@@ -219,6 +229,17 @@ func (w *worker) arm(now time.Time) {
 	}
 	// What is overdue waits for something else (a task to begin, say): look again soon.
 	w.timer.Reset(max(2*time.Millisecond, next-now.Sub(w.headSince)))
+}
+
+// dumpless reports whether the process should be made to write down its stacks: it has not
+// sent them when it was asked to. w.mu is held.
+func (w *worker) dumpless(head *Job) bool {
+	return w.grace > 0 && head.Limit >= abortLeast && head.dump == "" && !w.aborted
+}
+
+// abortAt returns how long after its start a process is aborted that has not sent its stacks.
+func (j *Job) abortAt(grace time.Duration) time.Duration {
+	return j.Limit - min(j.Limit/abortShare, abortMost, grace)
 }
 
 // watch is the timer's function: it looks after the head of the window.
@@ -267,6 +288,9 @@ func (w *worker) watch() {
 			head.soft = true
 			w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(head.Task.ID),
 				Reason: "time limit of " + head.Limit.String() + " is about to be reached", Dump: true, TimeLimit: true}})
+		case w.dumpless(head) && ran >= head.abortAt(w.grace):
+			w.aborted = true
+			w.proc.Abort(process.ReasonTimeout, "limit "+head.Limit.String())
 		}
 	}
 	w.arm(now)
@@ -509,7 +533,7 @@ func (w *worker) end() {
 	for i, j := range window {
 		if j.charged(i == 0, progress, ev.exit) {
 			ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Died, Plugin: w.plugin, PID: w.proc.PID(),
-				Started: since, Duration: now.Sub(since), Exit: ev.exit, Dump: j.dump})
+				Started: since, Duration: now.Sub(since), Exit: ev.exit, Dump: cmp.Or(j.dump, ev.exit.Dump)})
 			continue
 		}
 		ev.requeue = append(ev.requeue, j)

@@ -54,9 +54,16 @@ func setup(t *testing.T) *bundle {
 	return b
 }
 
+// envPlugin names the plugin for tests, for those who cannot build it.
+const envPlugin = "LEPTIR_TEST_CHAOSPLUGIN"
+
 func spec(t *testing.T, mode string, env ...string) Spec {
 	t.Helper()
-	return Spec{Plugin: "test", Path: testbin.Build(t, "internal/chaosplugin"), StartTimeout: 20 * time.Second,
+	path := os.Getenv(envPlugin)
+	if path == "" {
+		path = testbin.Build(t, "internal/chaosplugin")
+	}
+	return Spec{Plugin: "test", Path: path, StartTimeout: 20 * time.Second,
 		Env: append([]string{"LEPTIR_TEST_MODE=" + mode}, env...)}
 }
 

@@ -26,6 +26,9 @@ import (
 
 func main() {
 	mode, version := os.Getenv("LEPTIR_TEST_MODE"), protocol.Version
+	if strainAtStart(mode) {
+		return
+	}
 	switch mode {
 	case "exit-at-start":
 		fmt.Fprintln(os.Stderr, "cannot find the moon")
@@ -159,6 +162,9 @@ func result(id string) *pluginpb.PluginMessage {
 }
 
 func (s *testServer) do(t *pluginpb.Task) {
+	if s.strain(t.Type) {
+		return
+	}
 	switch t.Type {
 	case "ok":
 	case "nap":

@@ -184,12 +184,14 @@ func (c *Cell) bear(attr *syscall.SysProcAttr, start func() (int, error)) error 
 			return err
 		}
 	}
+	var extra []string
 	if l.NoNetwork {
 		user, err := c.machine.networks()
 		switch {
 		case err != nil: // a gap that has been told
 		case user:
 			ownUser(attr)
+			extra = []string{"/proc"} // where the parent says who the child's users are
 		default:
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 				return fmt.Errorf("own network: %w", err)
@@ -198,7 +200,7 @@ func (c *Cell) bear(attr *syscall.SysProcAttr, start func() (int, error)) error 
 	}
 	// Landlock needs no_new_privs, or root's rights.
 	if abi := c.machine.landlock; abi > 0 && (l.files() || l.ProtectHost && (l.NoNewPrivs || c.machine.root)) {
-		if err := restrictThread(abi, l, c.binary, c.home); err != nil {
+		if err := restrictThread(abi, l, c.binary, c.home, extra...); err != nil {
 			return err
 		}
 	}

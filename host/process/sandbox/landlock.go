@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +60,8 @@ var (
 // restrictThread puts the calling thread, and all that it starts from then on, into a
 // Landlock domain of its own. Being in one alone keeps it from tracing, and from reading the
 // memory and environment of, whatever is outside.
-func restrictThread(abi int, l *Limits, binary, home string) error {
+// extra are folders that the thread itself has to write in.
+func restrictThread(abi int, l *Limits, binary, home string, extra ...string) error {
 	attr := unix.LandlockRulesetAttr{}
 	if l.ProtectHost && abi >= landlockSignals {
 		attr.Scoped = unix.LANDLOCK_SCOPE_SIGNAL
@@ -78,7 +80,7 @@ func restrictThread(abi int, l *Limits, binary, home string) error {
 	ruleset := int(fd)
 	defer unix.Close(ruleset)
 	if l.files() {
-		if err := addRules(ruleset, attr.Handled_access_fs, l, binary, home); err != nil {
+		if err := addRules(ruleset, attr.Handled_access_fs, l, binary, home, extra); err != nil {
 			return err
 		}
 	}
@@ -88,14 +90,14 @@ func restrictThread(abi int, l *Limits, binary, home string) error {
 	return nil
 }
 
-func addRules(ruleset int, handled uint64, l *Limits, binary, home string) error {
+func addRules(ruleset int, handled uint64, l *Limits, binary, home string, extra []string) error {
 	write := handled &^ uint64(unix.LANDLOCK_ACCESS_FS_EXECUTE)
 	for _, path := range neededToRead {
 		if err := addRule(ruleset, path, accessRead, handled, false); err != nil {
 			return err
 		}
 	}
-	for _, path := range neededToWrite {
+	for _, path := range slices.Concat(neededToWrite, extra) {
 		if err := addRule(ruleset, path, write, handled, false); err != nil {
 			return err
 		}

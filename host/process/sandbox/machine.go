@@ -177,3 +177,18 @@ func (m *Machine) Gaps(l Limits) (gaps []Gap) {
 	}
 	return gaps
 }
+
+// WithoutGroups returns the same machine as if it had no cgroups, to see what is done there.
+func (m *Machine) WithoutGroups() *Machine {
+	c := *m
+	c.hierarchies = hierarchies{}
+	c.controllers = sync.OnceValue(c.lookControllers)
+	return &c
+}
+
+// WithoutMounts returns the same machine as if it let nobody mount anything.
+func (m *Machine) WithoutMounts() *Machine {
+	c := *m
+	c.mounts = func() error { return unix.EPERM }
+	return &c
+}
