@@ -577,6 +577,7 @@ func TestTaskThatKillsItsHosts(t *testing.T) {
 		b := &bundle{t: t, brokers: []*watched{w}, store: store}
 		id := b.push(0, 1, "demo.poison")[0]
 		runs := 0
+		told := &reports{}
 		for range 10 { // hosts
 			ds, err := w.Broker.Lease(t.Context(), 1, time.Second)
 			require.NoError(t, err)
@@ -585,7 +586,7 @@ func TestTaskThatKillsItsHosts(t *testing.T) {
 			}
 			b.runner = newRunner(1, succeed)
 			host := &bundle{t: t, runner: b.runner, brokers: b.brokers, store: store}
-			d := &Dispatcher{o: Options{MaxCrashes: 3, Logger: slog.New(slog.DiscardHandler), TimeLimit: func(string) time.Duration { return 0 }}, unserved: map[string]*park{}}
+			d := &Dispatcher{o: Options{MaxCrashes: 3, Reports: told, Logger: slog.New(slog.DiscardHandler), TimeLimit: func(string) time.Duration { return 0 }}, unserved: map[string]*park{}}
 			d.ctx, d.stop = context.WithCancel(context.Background())
 			d.stores = newRecorder(d.ctx, []Store{{Name: "r", Store: store}}, d.o.Logger)
 			s := newSource(d, Broker{Name: "b", Broker: w})
@@ -614,6 +615,7 @@ func TestTaskThatKillsItsHosts(t *testing.T) {
 		r, _ := b.record(id)
 		require.Equal(t, task.Error, r.RetC)
 		require.Contains(t, r.RespM, "its host was lost 3 times while it ran")
+		require.Equal(t, []string{"dead letter false 1 final: its host was lost 3 times while it ran"}, told.said())
 		_ = w.Broker.Close()
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host/cancel"
 	"github.com/backplane/leptir/host/pool"
-	"github.com/backplane/leptir/host/process"
 	"github.com/backplane/leptir/host/report"
 	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/task"
@@ -129,7 +129,7 @@ func (d *Dispatcher) reportOutcome(o *pool.Outcome, dv *delivery, rec *task.Reco
 	if n := dv.errors.tooMany(); n > 0 {
 		d.o.Logger.Warn("the task has reported too much to the error reporters; some was left out", "task", dv.Task.ID, "type", dv.Task.Type, "left_out", n)
 	}
-	if rec == nil || rec.Run.Ended.IsZero() || o.Kind == pool.Died && o.Exit.Reason == process.ReasonCancelled {
+	if rec == nil || rec.Run.Ended.IsZero() || cancel.Was(*rec) {
 		return // it has not run to its end, or somebody has wanted it so
 	}
 	send := func(r report.Report) {
@@ -202,8 +202,8 @@ func (d *Dispatcher) reportDeadLetter(dv *delivery, kind, reason string) {
 // reportUnserved reports, once in a while for each type, that tasks wait for a plugin.
 func (d *Dispatcher) reportUnserved(t *task.Task, reason string, now time.Time) {
 	d.mu.Lock()
-	if len(d.reported) > 10000 { // types are the producers' to choose
-		clear(d.reported)
+	if d.reported == nil || len(d.reported) > 10000 { // types are the producers' to choose
+		d.reported = map[string]time.Time{}
 	}
 	last, ok := d.reported[t.Type]
 	due := !ok || now.Sub(last) >= unservedEvery
