@@ -117,7 +117,7 @@ func (p *program) root() *cobra.Command {
 		"the configuration file; by default $"+config.EnvFile+", then "+config.FileName+" in the working folder, then "+config.SystemFile)
 	root.PersistentFlags().Bool("help", false, "print this help")
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
-	root.AddCommand(p.pushCommand(), p.runCommand(), p.taskCommand(), p.statusCommand(), p.cancelCommand(), p.queueCommand(), p.deadCommand(),
+	root.AddCommand(p.pushCommand(), p.runCommand(), p.pluginsCommand(), p.taskCommand(), p.statusCommand(), p.cancelCommand(), p.queueCommand(), p.deadCommand(),
 		p.validateCommand(), p.newCommand(), p.versionCommand(), p.completionCommand())
 	root.SetHelpCommand(helpCommand())
 	return root
