@@ -174,6 +174,10 @@ func (d *Dispatcher) answered(r result) {
 		}
 	} else if len(d.sources) == 1 {
 		s.countAt = time.Time{}
+	} else if s.count == 0 {
+		// As far as is remembered that was all: what is there all the same, or comes now,
+		// is not to wait for the next count.
+		d.waitFor(s)
 	}
 	d.submit(r.deliveries)
 }
@@ -181,7 +185,7 @@ func (d *Dispatcher) answered(r result) {
 // waitFor has the source's Waiter wait, if it does not already. It reports whether it has
 // set it up just now.
 func (d *Dispatcher) waitFor(s *source) bool {
-	if _, ok := s.Broker.Broker.(brokers.Waiter); !ok {
+	if _, ok := brokers.Ability[brokers.Waiter](s.Broker.Broker); !ok {
 		return false
 	}
 	select {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
@@ -24,6 +26,10 @@ const (
 	retryMost  = 10 * time.Second
 	// batchMost is the most deliveries in one call of a broker.
 	batchMost = 1024
+	// extendBatch is the most leases that one call renews, extendCalls how many such calls
+	// a source has under way at once.
+	extendBatch = 512
+	extendCalls = 8
 )
 
 // source is one broker with what this host holds of it. Its goroutines do all calls of the
@@ -101,7 +107,9 @@ func (s *source) serve() {
 			if a.lease == 0 {
 				var st brokers.Stats
 				st, r.err = s.stats()
-				r.count = st.Ready
+				if r.count = st.Ready; st.Paused {
+					r.count = 0 // nothing is handed out, whatever is there
+				}
 			} else {
 				r.deliveries, r.err = s.lease(a.lease)
 				r.leased = len(r.deliveries)
@@ -276,12 +284,23 @@ func (s *source) renew() {
 			}
 		}
 		s.mu.Unlock()
-		for len(due) > 0 {
-			n := min(len(due), batchMost)
-			s.extend(due[:n])
-			due = due[n:]
-		}
+		s.extendAll(due)
 	}
+}
+
+// extendAll renews leases, several batches at the same time: of a slow broker's many leases
+// none may run out while others are renewed. Those that end first come first.
+func (s *source) extendAll(due []*delivery) {
+	slices.SortFunc(due, func(a, b *delivery) int { return a.Until.Compare(b.Until) })
+	var calls errgroup.Group
+	calls.SetLimit(extendCalls)
+	for batch := range slices.Chunk(due, extendBatch) {
+		calls.Go(func() error {
+			s.extend(batch)
+			return nil
+		})
+	}
+	_ = calls.Wait()
 }
 
 func (s *source) extend(batch []*delivery) {
