@@ -51,7 +51,7 @@ func run(ctx context.Context, config, address, folder string, months int, now ti
 		Type:      "report.make",
 		Params:    report(folder, last, "ann"),
 		ID:        "report-" + last.Format("2006-01"), // run this program twice: it is queued once
-		Priority:  -1,                                  // goes to the most urgent queue, where there are several
+		Priority:  -1,                                 // goes to the most urgent queue, where there are several
 		TimeLimit: time.Minute,
 	})
 	if err != nil {
