@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
@@ -24,11 +25,27 @@ import (
 // machine is what the tests run on, its groups made beside those of who runs the tests.
 func machine(t *testing.T) *sandbox.Machine {
 	t.Helper()
-	parent := ""
+	return sandbox.Look(cgroupParent())
+}
+
+// cgroupParent returns a name that keeps the groups of a test apart from those of what runs
+// the tests. requireNoGroups removes it.
+func cgroupParent() string {
 	if os.Geteuid() == 0 {
-		parent = "/leptir-test"
+		return "/leptir-test-" + uuid.NewString()[:8]
 	}
-	return sandbox.Look(parent)
+	return ""
+}
+
+// requireNoGroups checks that a run has left no cgroup, and removes the parents of a test.
+func requireNoGroups(t *testing.T, r sandbox.Remains) {
+	t.Helper()
+	for _, dir := range r.Groups {
+		require.NoDirExists(t, dir, "a cgroup remains")
+		if parent := filepath.Dir(dir); strings.HasPrefix(filepath.Base(parent), "leptir-test-") {
+			_ = os.Remove(parent) // where it was made
+		}
+	}
 }
 
 func setupOn(t *testing.T, m *sandbox.Machine) *bundle {
@@ -43,9 +60,7 @@ func setupOn(t *testing.T, m *sandbox.Machine) *bundle {
 	b.Launcher = l
 	t.Cleanup(func() {
 		require.NoError(t, l.Close())
-		for _, dir := range l.remains.Groups {
-			require.NoDirExists(t, dir, "a cgroup remains")
-		}
+		requireNoGroups(t, l.remains)
 	})
 	return b
 }
@@ -337,6 +352,7 @@ func TestHostIsProtected(t *testing.T) {
 
 // What root can do is not what others can: the same tests as somebody else.
 func TestAsAnotherUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("the tests run as somebody else than root already")
 	}

@@ -112,6 +112,7 @@ type orphan struct {
 	pid    int
 	stat   procStat
 	cookie string
+	begun  bool // it has an environment
 	cgroup []byte
 }
 
@@ -128,11 +129,12 @@ func Sweep() (left int) {
 		if o.stat, ok = statOf(pid); !ok || o.stat.session == own || o.stat.ppid != os.Getpid() {
 			continue // another part of this program has started it
 		}
-		o.cookie = cookieOf(pid, protocol.EnvProcessID)
+		o.cookie, o.begun = lookupEnv(pid, protocol.EnvProcessID)
 		o.cgroup, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 		all = append(all, o)
 	}
-	bury, kill := sort(all, time.Now())
+	bury, kill, unsure := sort(all, time.Now())
+	left = unsure
 	for _, pid := range bury {
 		if n, err := unix.Wait4(pid, nil, unix.WNOHANG, nil); n != pid && !errors.Is(err, unix.ECHILD) {
 			left++
@@ -152,8 +154,8 @@ func Sweep() (left int) {
 	return left
 }
 
-// sort decides what becomes of orphans.
-func sort(all []orphan, now time.Time) (bury, kill []int) {
+// sort decides what becomes of orphans. unsure is of how many that cannot be told yet.
+func sort(all []orphan, now time.Time) (bury, kill []int, unsure int) {
 	family.mu.Lock()
 	defer family.mu.Unlock()
 	for session, dead := range family.sessions {
@@ -171,10 +173,12 @@ func sort(all []orphan, now time.Time) (bury, kill []int) {
 			strangers[o.pid] = family.strangers[o.pid] + 1
 		case ours && cell == nil:
 			kill = append(kill, o.pid)
+		case !ours && !o.begun:
+			unsure++
 		}
 	}
 	family.strangers = strangers
-	return bury, kill
+	return bury, kill, unsure
 }
 
 // owner tells whether an orphan comes from a process of ours, and the cell of that process

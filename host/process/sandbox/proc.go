@@ -96,16 +96,23 @@ func treeOf(roots ...int) (pids []int) {
 // cookieOf returns the value of a variable in a process's environment as it was started
 // with, "" where it has none or nobody may look.
 func cookieOf(pid int, variable string) string {
+	value, _ := lookupEnv(pid, variable)
+	return value
+}
+
+// lookupEnv is like cookieOf, and reports whether there is any environment: a process that is
+// just about to execute a program has none.
+func lookupEnv(pid int, variable string) (value string, any bool) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
-		return ""
+		return "", false
 	}
 	for v := range bytes.SplitSeq(b, []byte{0}) {
 		if s, ok := bytes.CutPrefix(v, []byte(variable+"=")); ok {
-			return string(s)
+			return string(s), true
 		}
 	}
-	return ""
+	return "", len(b) > 0
 }
 
 // killIf kills a process for which is still holds once it cannot be another any more: a pid
