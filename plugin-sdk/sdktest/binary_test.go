@@ -83,9 +83,11 @@ func TestBinaryIsCancelled(t *testing.T) {
 
 func TestBinaryHasAWorldOfItsOwn(t *testing.T) {
 	t.Setenv("LEPTIR_SDKTEST_SECRET", "x")
+	t.Setenv("TZ", "Europe/Zagreb")
 	o := odd(t).Run("odd.print", nil, sdktest.Env("COLOUR=blue")).WantSuccess()
 	require.LessOrEqual(t, len(o.Output), sdktest.MaxOutputBytes)
 	require.Contains(t, o.Output, "\nCOLOUR=blue\n")
+	require.Contains(t, o.Output, "\nTZ=Europe/Zagreb\n", "as a host hands it down")
 	require.NotContains(t, o.Output, "LEPTIR_SDKTEST_SECRET")
 	require.NoDirExists(t, o.Response[0], "its folder is gone")
 }

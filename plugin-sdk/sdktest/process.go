@@ -67,7 +67,7 @@ func start(path string, env []string) (*process, error) {
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(protocol.MaxMessageBytes), grpc.MaxCallSendMsgSize(protocol.MaxMessageBytes))},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
-			p.runner.cmd.Env = slices.Concat([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env, cmd.Env,
+			p.runner.cmd.Env = slices.Concat(handedDown(), env, cmd.Env,
 				[]string{protocol.EnvHostPID + "=" + strconv.Itoa(os.Getpid()), "TMPDIR=" + p.runner.cmd.Dir})
 			return p.runner, nil
 		},
@@ -83,6 +83,17 @@ func start(path string, env []string) (*process, error) {
 		return nil, fmt.Errorf("start %s: %w\n%s", path, err, p.output)
 	}
 	return p, nil
+}
+
+// handedDown returns the variables of this process's environment that a plugin gets: those
+// that a host hands down by default.
+func handedDown() (env []string) {
+	for _, name := range []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
 }
 
 // privateDir makes a folder whose path is short enough for that of a socket, which may be

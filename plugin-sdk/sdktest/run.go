@@ -49,8 +49,8 @@ func Context(ctx context.Context) Option { return func(o *options) { o.ctx = ctx
 // binaries, and needs a *testing.T.
 func Clock(start time.Time) Option { return func(o *options) { o.clock = &start } }
 
-// Env adds a variable, as NAME=value, to the environment of a binary, which has but a PATH,
-// a HOME and a TMPDIR otherwise.
+// Env adds a variable, as NAME=value, to the environment of a binary. Of this process's it
+// gets what a host hands down by default: PATH, HOME, LANG, LC_ALL and TZ.
 func Env(variable string) Option { return func(o *options) { o.env = append(o.env, variable) } }
 
 func newOptions(list []Option) *options {
