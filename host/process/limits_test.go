@@ -454,13 +454,18 @@ func TestAbort(t *testing.T) {
 	p := b.start(t, "serve", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1")
 	do(t, p, "spin")
 	require.Eventually(t, func() bool { return p.Progress().Begun == 1 }, 10*time.Second, time.Millisecond)
-	time.Sleep(50 * time.Millisecond) // it is to be the busiest
+	require.Eventually(t, func() bool { // it is to be the busiest
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		_, after, _ := strings.Cut(string(b), ") ")
+		f := strings.Fields(after)
+		return err == nil && len(f) > 11 && len(f[11]) > 1 // utime: 10 ticks at least
+	}, 20*time.Second, 5*time.Millisecond)
 	p.Abort(ReasonTimeout, "limit 1s")
 	waitFor(t, "the end", p.Done())
 	e := p.Exit()
 	require.Equal(t, ReasonTimeout, e.Reason)
-	require.Contains(t, e.Dump, "SIGQUIT")
-	require.Contains(t, e.Dump, "main.spin(")
+	require.True(t, strings.HasPrefix(e.Dump, "SIGQUIT"), "%.200s", e.Dump)
+	require.True(t, strings.Contains(e.Dump, "main.spin("), "%.1000s", e.Dump)
 	require.NotContains(t, b.printed(), "goroutine", "dumps do not go to the log")
 	require.NotContains(t, strings.Join(e.Output, "\n"), "goroutine")
 }

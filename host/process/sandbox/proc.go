@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,12 +138,26 @@ func busiestThread(pid int) (tid int) {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	most := int64(-1)
 	for _, file := range files {
-		if s, ok := readStat(file); ok && s.state == 'R' && s.ticks > most {
-			most = s.ticks
+		s, ok := readStat(file)
+		if !ok || s.state != 'R' {
+			continue
+		}
+		if used := max(s.ticks*tick, firstNumber(filepath.Join(filepath.Dir(file), "schedstat"))); used > most {
+			most = used
 			tid, _ = strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		}
 	}
 	return tid
+}
+
+// tick is the unit of processor time in /proc/PID/stat, in ns; schedstat has them exactly.
+const tick = int64(time.Second / 100)
+
+func firstNumber(path string) int64 {
+	b, _ := os.ReadFile(path)
+	first, _, _ := strings.Cut(string(b), " ")
+	n, _ := strconv.ParseInt(first, 10, 64)
+	return n
 }
 
 // SignalBusiest sends a signal to the thread of a process that is the busiest, so that it is

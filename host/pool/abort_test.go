@@ -1,0 +1,48 @@
+package pool
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/testbin"
+)
+
+// A process that cannot answer, since its task lets nothing else run, is made to write down
+// its stacks shortly before the time limit; by the limit it is dead.
+func TestStacksOfTheDeaf(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{{Name: "chaos", Generation: 1, Types: []string{"spin", "ok"}, KillGrace: time.Second,
+		Spec: process.Spec{Plugin: "chaos", Path: testbin.Build(t, "internal/chaosplugin"), StartTimeout: 30 * time.Second,
+			Env: []string{"LEPTIR_TEST_MODE=serve", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1"}}}})
+	deaf, next := b.job("spin", nil, time.Second), b.job("ok", nil, 0)
+	require.NoError(t, b.Submit([]*Job{deaf, next}))
+	outcomes := b.wait(2)
+	o := outcomes[deaf.Task.ID]
+	require.Equal(t, Died, o.Kind)
+	require.Equal(t, process.ReasonTimeout, o.Exit.Reason)
+	require.True(t, strings.Contains(o.Dump, "main.spin("), "%.500s", o.Dump)
+	require.GreaterOrEqual(t, o.Duration, 900*time.Millisecond)
+	require.Equal(t, Ended, outcomes[next.Task.ID].Kind)
+	require.Empty(t, b.Status().Plugins[0].Problem, "a time-out is not the plugin's failure")
+}
+
+// When a process is aborted depends on its limit, and on how much warning its tasks get.
+func TestAbortAt(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ limit, grace, want time.Duration }{
+		{time.Second, time.Second, 980 * time.Millisecond},
+		{time.Minute, 2 * time.Second, time.Minute - 100*time.Millisecond},
+		{time.Minute, 10 * time.Millisecond, time.Minute - 10*time.Millisecond},
+	} {
+		require.Equal(t, tt.want, (&Job{Limit: tt.limit}).abortAt(tt.grace))
+	}
+	require.True(t, (&worker{grace: time.Second}).dumpless(&Job{Limit: time.Second}))
+	require.False(t, (&worker{grace: time.Second}).dumpless(&Job{Limit: 100 * time.Millisecond}), "there is no time")
+	require.False(t, (&worker{}).dumpless(&Job{Limit: time.Second}), "kill_grace = 0 is no warning")
+	require.False(t, (&worker{grace: time.Second}).dumpless(&Job{Limit: time.Second, dump: "stacks"}), "they are there")
+}
