@@ -21,6 +21,8 @@ var liveHost = map[string]func(to, from *config.Host){
 	"shutdown_timeout":          func(to, from *config.Host) { to.ShutdownTimeout = from.ShutdownTimeout },
 	"kill_grace":                func(to, from *config.Host) { to.KillGrace = from.KillGrace },
 	"max_attempts":              func(to, from *config.Host) { to.MaxAttempts = from.MaxAttempts },
+	"retry_backoff":             func(to, from *config.Host) { to.RetryBackoff = from.RetryBackoff },
+	"retry_backoff_max":         func(to, from *config.Host) { to.RetryBackoffMax = from.RetryBackoffMax },
 	"max_crashes":               func(to, from *config.Host) { to.MaxCrashes = from.MaxCrashes },
 }
 

@@ -81,6 +81,7 @@ broker "sqlite" "other" {
 		`host: shutdown_timeout: "30s" → "1m"`,
 		`host: max_attempts: 1 → 2`,
 		`plugin "demo": task_execution_time: "10m" → "1s"`,
+		`plugin "demo": max_attempts: 1 → 2`,
 		`plugin "demo": max_processes: 1 → 3`,
 		`plugin "demo": environment: {} → { MODE = "***" }`,
 	}, texts(r.Applied))

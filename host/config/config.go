@@ -32,6 +32,7 @@ type Config struct {
 	// types that plugins serve.
 	TaskAlias map[string]string
 	Host      Host
+	Admin     Admin
 	// Brokers, MetaStorages, Loggers and ErrorReporting are in the order of the file; there
 	// is at least one of each. Names are unique in each.
 	Brokers        []Broker
@@ -60,6 +61,8 @@ type Broker struct {
 	// TaskCountCachingTime is how long the number of waiting tasks is remembered; 0: it
 	// is not.
 	TaskCountCachingTime time.Duration
+	// DeadRetention is how long dead letters are kept; 0 is for ever.
+	DeadRetention time.Duration
 	// OnStartFailure is OnStartFailureWait or OnStartFailureExit.
 	OnStartFailure string
 	// Settings are the kind's own.
@@ -140,8 +143,10 @@ type Host struct {
 	LeaseTime              time.Duration `config:"lease_time" min:"1s" doc:"How long a broker holds a task for this host before it gives it to another; renewed for as long as the task lives. A dead host's tasks start elsewhere after this time."`
 	ShutdownTimeout        time.Duration `config:"shutdown_timeout" doc:"How long a stopping host waits for running tasks before it gives them back to their brokers; 0 is not at all."`
 	KillGrace              time.Duration `config:"kill_grace" doc:"How long before its time limit a task's context is cancelled, so that it can end by itself before it is killed; 0 is no warning."`
-	MaxAttempts            int           `config:"max_attempts" min:"1" max:"1000" doc:"How often a task that fails is attempted before it joins the dead letters; 1 is no retry."`
-	MaxCrashes             int           `config:"max_crashes" min:"1" max:"1000" doc:"How many processes a task may crash, or hosts it may lose, before it joins the dead letters."`
+	MaxAttempts            int           `config:"max_attempts" min:"1" max:"1000" doc:"How often a task that fails is attempted before it joins the dead letters; 1 is no retry. A plugin's wins over it, a task's own over both."`
+	RetryBackoff           time.Duration `config:"retry_backoff" doc:"The most time between a task's first attempt and its second. It doubles with each attempt; the time is drawn at random below it. 0 is no wait."`
+	RetryBackoffMax        time.Duration `config:"retry_backoff_max" doc:"The most that retry_backoff grows to."`
+	MaxCrashes             int           `config:"max_crashes" min:"1" max:"1000" doc:"How many processes a task may crash, and hosts it may lose, all its attempts together, before it joins the dead letters."`
 	CgroupParent           string        `config:"cgroup_parent" default:"the host's own" doc:"The control group below which groups for plugin processes are made, as a path from the top of the hierarchy. It must be the host's to write; with systemd, Delegate=yes makes its own so."`
 	Limits                 Limits        `config:"limits,block" doc:"What every process of a plugin is held to, unless the plugin's own limits block says otherwise."`
 }
@@ -168,6 +173,9 @@ type Plugin struct {
 	Isolation         string            `config:"isolation" oneof:"pooled|fresh" doc:"\"pooled\": a process runs many tasks, one after the other. \"fresh\": every task gets a new process, from warm spares."`
 	TaskExecutionTime time.Duration     `config:"task_execution_time" default:"the host's" doc:"The most time that a task of this plugin may run before it is killed; 0 is no limit."`
 	KillGrace         time.Duration     `config:"kill_grace" default:"the host's" doc:"How long before its time limit a task's context is cancelled; 0 is no warning."`
+	MaxAttempts       int               `config:"max_attempts" min:"1" max:"1000" default:"the host's" doc:"How often a task of this plugin that fails is attempted; a task's own wins over it."`
+	RetryBackoff      time.Duration     `config:"retry_backoff" default:"the host's" doc:"The most time between a task's first attempt and its second; see the host block."`
+	RetryBackoffMax   time.Duration     `config:"retry_backoff_max" default:"the host's" doc:"The most that retry_backoff grows to."`
 	MaxTasks          int               `config:"max_tasks" min:"0" doc:"How many tasks a pooled process runs before it is replaced; 0 is no bound."`
 	MaxAge            time.Duration     `config:"max_age" doc:"The age at which a pooled process is replaced, after its task; 0 is none."`
 	MemoryMax         settings.Bytes    `config:"memory_max" doc:"A pooled process that takes more memory than this after a task is replaced; 0 is no bound."`
@@ -204,6 +212,7 @@ func (p *Plugin) Validate() error {
 		}
 	}
 	errs = append(errs, p.Limits.check()...)
+	errs = append(errs, checkBackoff(p.RetryBackoff, p.RetryBackoffMax))
 	return errors.Join(errs...)
 }
 
@@ -221,7 +230,14 @@ func (h *Host) Validate() error {
 	case strings.ContainsRune(h.CgroupParent, 0) || strings.Contains(h.CgroupParent, ".."):
 		return fmt.Errorf("cgroup_parent %q must be a plain path", short(h.CgroupParent))
 	}
-	return errors.Join(h.Limits.check()...)
+	return errors.Join(append(h.Limits.check(), checkBackoff(h.RetryBackoff, h.RetryBackoffMax))...)
+}
+
+func checkBackoff(first, most time.Duration) error {
+	if most < first {
+		return fmt.Errorf("retry_backoff_max (%v) is less than retry_backoff (%v)", most, first)
+	}
+	return nil
 }
 
 // defaultHost returns the defaults of the host block.
@@ -243,6 +259,8 @@ func defaultHost() Host {
 		ShutdownTimeout:        30 * time.Second,
 		KillGrace:              2 * time.Second,
 		MaxAttempts:            1,
+		RetryBackoff:           2 * time.Second,
+		RetryBackoffMax:        time.Hour,
 		MaxCrashes:             3,
 		Limits:                 defaultLimits(),
 	}
@@ -254,6 +272,9 @@ func pluginDefaults(h Host) Plugin {
 		Isolation:         IsolationPooled,
 		TaskExecutionTime: h.TaskExecutionTime,
 		KillGrace:         h.KillGrace,
+		MaxAttempts:       h.MaxAttempts,
+		RetryBackoff:      h.RetryBackoff,
+		RetryBackoffMax:   h.RetryBackoffMax,
 		MaxTasks:          1000,
 		MaxAge:            time.Hour,
 		Spares:            1,
@@ -283,6 +304,7 @@ type (
 	brokerCommon struct {
 		Priority             int           `config:"priority" doc:"A lower number is more urgent: the broker is drawn more often. A task pushed with a priority goes to the first broker, by ascending number, whose number is not below it."`
 		TaskCountCachingTime time.Duration `config:"task_count_caching_time" doc:"How long the number of waiting tasks is remembered before the broker is asked again; 0 is not at all."`
+		DeadRetention        time.Duration `config:"dead_retention" doc:"How long dead letters are kept before the host deletes them; 0 is for ever."`
 		OnStartFailure       string        `config:"on_start_failure" oneof:"|wait|exit" default:"wait for servers, exit for files" doc:"What happens if it cannot be opened when the host starts. \"wait\": the host serves the others and tries again. \"exit\": the host ends with an error."`
 	}
 	metaStorageCommon struct {

@@ -45,13 +45,14 @@ type AttributeDoc struct {
 }
 
 // Describe returns the reference of the configuration file for a program with the given
-// kinds: the top level, the host block, a block for each kind, the plugin block.
+// kinds: the top level, the host and admin blocks, a block for each kind, the plugin block.
 func Describe(kinds Kinds) []BlockDoc {
 	host := defaultHost()
 	plugin := pluginDefaults(host)
 	docs := []BlockDoc{
 		describe(BlockDoc{Doc: "What stands outside all blocks."}, &topLevel{}),
 		describe(BlockDoc{Name: blockHost, Doc: "The host itself."}, &host),
+		describe(BlockDoc{Name: blockAdmin, Doc: "Where the host answers those who look after it."}, &Admin{}),
 	}
 	broker, store := defaultBrokerCommon(), defaultMetaStorageCommon()
 	docs = append(docs, describeKinds(blockBroker, kinds.Brokers, &broker)...)

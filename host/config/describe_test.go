@@ -18,7 +18,7 @@ func TestDescribe(t *testing.T) {
 		byKind[d.Name+"/"+d.Kind] = d
 	}
 	require.Equal(t, []string{
-		"/", "host/", "broker/server", "broker/sqlite", "meta_storage/keys", "meta_storage/sqlite",
+		"/", "host/", "admin/", "broker/server", "broker/sqlite", "meta_storage/keys", "meta_storage/sqlite",
 		"logger/file", "logger/journal", "logger/stderr", "logger/stdout", "logger/syslog",
 		"error_reporting/log", "error_reporting/plugin", "error_reporting/sentry", "error_reporting/webhook", "plugin/",
 	}, order)
@@ -61,7 +61,7 @@ func TestEverythingIsDocumented(t *testing.T) {
 	for _, d := range config.Describe(testKinds()) {
 		requireDocumented(t, d)
 	}
-	require.Len(t, config.Describe(config.Kinds{}), 3)
+	require.Len(t, config.Describe(config.Kinds{}), 4)
 }
 
 // requireDocumented checks that a block and all in it are explained in sentences.

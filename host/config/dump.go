@@ -21,10 +21,11 @@ type block struct {
 
 // blocks returns the whole configuration in the order of String.
 func (c *Config) blocks() []block {
-	all := []block{{settings: []any{topLevel{c.TaskAlias}}}, {typ: blockHost, settings: []any{c.Host}}}
+	all := []block{{settings: []any{topLevel{c.TaskAlias}}}, {typ: blockHost, settings: []any{c.Host}},
+		{typ: blockAdmin, settings: []any{c.Admin}}}
 	add := func(typ string, labels []string, settings ...any) { all = append(all, block{typ, labels, settings}) }
 	for _, x := range c.Brokers {
-		add(blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime, x.OnStartFailure}, x.Settings)
+		add(blockBroker, []string{x.Kind, x.Name}, brokerCommon{x.Priority, x.TaskCountCachingTime, x.DeadRetention, x.OnStartFailure}, x.Settings)
 	}
 	for _, x := range c.MetaStorages {
 		add(blockMetaStorage, []string{x.Kind, x.Name}, metaStorageCommon{x.OnFailure, x.OnStartFailure}, x.Settings)

@@ -19,6 +19,7 @@ import (
 // The blocks of the top level.
 const (
 	blockHost        = "host"
+	blockAdmin       = "admin"
 	blockBroker      = "broker"
 	blockMetaStorage = "meta_storage"
 	blockLogger      = "logger"
@@ -30,7 +31,7 @@ const (
 // attributeTaskAlias is the attribute of the top level.
 const attributeTaskAlias = "task_alias"
 
-var blockNames = []string{blockHost, blockBroker, blockMetaStorage, blockLogger, blockErrorReporting, blockPlugin}
+var blockNames = []string{blockHost, blockAdmin, blockBroker, blockMetaStorage, blockLogger, blockErrorReporting, blockPlugin}
 
 // standIns are the kinds and names of what a file without such a block gets.
 var standIns = map[string][]string{
@@ -77,11 +78,12 @@ func (r *reader) file(body *hclsyntax.Body) {
 		blocks[block.Type] = append(blocks[block.Type], block)
 	}
 	r.host(blocks[blockHost])
+	r.admin(blocks[blockAdmin])
 	places := map[string]string{} // the queues, and which block named each first
 	for _, block := range r.orStandIn(blockBroker, blocks[blockBroker], r.kinds.Brokers.Names()) {
 		common := defaultBrokerCommon()
 		if b, ok := kindBlock(r, block, r.kinds.Brokers, &common); ok {
-			r.config.Brokers = append(r.config.Brokers, Broker{b.kind, b.name, common.Priority, common.TaskCountCachingTime,
+			r.config.Brokers = append(r.config.Brokers, Broker{b.kind, b.name, common.Priority, common.TaskCountCachingTime, common.DeadRetention,
 				startFailure(common.OnStartFailure, isServer(r.kinds.Brokers, b.kind)), b.settings})
 			if p, ok := b.settings.(brokers.Placer); ok {
 				place := b.kind + " " + p.Place()

@@ -1,0 +1,8 @@
+admin "here" {
+  address = "9464"
+  port    = 9464
+}
+
+admin {
+  address = "unix:"
+}
