@@ -126,7 +126,7 @@ func New(o Options) *Dispatcher {
 		o.TimeLimit = func(string) time.Duration { return 0 }
 	}
 	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1), pings: make(chan struct{}),
-		feedDone: make(chan struct{}), unserved: map[string]*park{}, reported: map[string]time.Time{}}
+		feedDone: make(chan struct{}), unserved: map[string]*park{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.feedCtx, d.stopFeed = context.WithCancel(d.ctx)
 	d.stores = newRecorder(d.ctx, o.Stores, o.Logger)
@@ -137,7 +137,7 @@ func New(o Options) *Dispatcher {
 		d.wg.Go(s.renew)
 		d.wg.Go(s.watchCancelled)
 		d.outWG.Go(s.settleLoop)
-		if w, ok := b.Broker.(brokers.Waiter); ok {
+		if w, ok := brokers.Ability[brokers.Waiter](b.Broker); ok {
 			d.wg.Go(func() { s.waitLoop(w) })
 		}
 	}
