@@ -39,15 +39,28 @@ lint: ## gofmt, go vet, staticcheck, and that the generated code is up to date
 man: ## the man pages, in bin/man
 	$(GO) run -ldflags '$(LDFLAGS)' ./internal/clidocs -man bin/man
 
+.PHONY: chaos
+chaos: ## misbehaving plugins of every kind beside a well-behaved one, and what they cost it
+	LEPTIR_CHAOS=1 $(GO) test -timeout 20m -v -run 'TestChaos' ./host | grep -vE '^(=== |    host_test)'
+
 .PHONY: fuzz
 fuzz: ## run every fuzz test for FUZZTIME (default 30s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg; done; done
 
+# QUICK=1 is one round of small sizes, RUN=regexp chooses cases, PEERS=all adds Celery and BullMQ.
 .PHONY: bench
-bench: ## run the benchmarks
-	$(GO) test -run '^$$' -bench . ./...
+bench: ## measure leptir beside other queues: QUICK=1, RUN=regexp, PEERS=all, ROUNDS=5
+	cd bench && $(GO) run . $(if $(QUICK),-quick,-out results/latest.json -rounds $(or $(ROUNDS),5)) -run '$(RUN)' -peers '$(PEERS)'
+
+.PHONY: bench-report
+bench-report: ## make the tables and the plot of docs/performance.md from bench/results/latest.json
+	cd bench && $(GO) run . -report results/latest.json
+
+.PHONY: bench-guard
+bench-guard: ## compare what the hot paths allocate with bench/baseline.json; under 60 s
+	cd bench && $(GO) vet ./... && $(GO) test ./... && $(GO) run . -guard
 
 .PHONY: generate
 generate: ## make the protobuf code anew (needs protoc: apt-get install protobuf-compiler)
@@ -59,3 +72,4 @@ generate: ## make the protobuf code anew (needs protoc: apt-get install protobuf
 tidy: ## make go.mod and go.sum name just what is needed
 	$(GO) mod tidy
 	cd tools && $(GO) mod tidy
+	cd bench && $(GO) mod tidy

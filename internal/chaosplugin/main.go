@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -60,6 +61,8 @@ func main() {
 	case "print-first":
 		fmt.Println("hello before the handshake")
 		fmt.Println(strings.Repeat("x", 300<<10))
+	case "crash-when-idle":
+		time.AfterFunc(300*time.Millisecond, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGSEGV) })
 	case "orphan": // a child of a child that ignores everything
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 		time.Sleep(time.Minute)
@@ -123,10 +126,19 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 			}
 			return err
 		}
+		if s.mode == "exit-when-handed" && len(m.Tasks) > 0 {
+			os.Exit(0)
+		}
+		if len(m.Tasks) > 1 && m.Tasks[0].Type == "backwards" {
+			slices.Reverse(m.Tasks)
+		}
 		for _, t := range m.Tasks {
 			n++
 			mark(protocol.MarkBegun, n)
-			s.do(t)
+			response, is := s.malice(stream, t)
+			if !is {
+				s.do(t)
+			}
 			mark(protocol.MarkEnded, n)
 			switch t.Type {
 			case "log-flood":
@@ -149,7 +161,11 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 				mark(protocol.MarkEnded, n-1)
 				return nil
 			}
-			if err := stream.Send(result(t.Id)); err != nil {
+			r := result(t.Id)
+			if response != "" {
+				r.Events[0].GetResult().Response = []string{response}
+			}
+			if err := stream.Send(r); err != nil {
 				return err
 			}
 		}
@@ -177,6 +193,7 @@ func (s *testServer) do(t *pluginpb.Task) {
 		time.Sleep(time.Hour)
 	case "stop":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		time.Sleep(time.Hour) // this thread may run on for a moment
 	case "fork": // a child that holds stderr and stdout, in the same group
 		s.child(false)
 		time.Sleep(time.Hour)
