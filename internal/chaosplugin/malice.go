@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,6 +57,8 @@ func (s *testServer) malice(stream pluginpb.TaskPlugin_RunServer, t *pluginpb.Ta
 		for i := range int32(100_000) {
 			send(&pluginpb.Event{Kind: &pluginpb.Event_State{State: &pluginpb.State{Id: t.Id, State: i}}})
 		}
+	case "victim":
+		s.victim(t)
 	case "attack-sockets":
 		return attackSockets(), true
 	case "read-secrets":
@@ -63,6 +67,41 @@ func (s *testServer) malice(stream pluginpb.TaskPlugin_RunServer, t *pluginpb.Ta
 		return "", false
 	}
 	return "", true
+}
+
+// victim does what its parameters say until it is killed, and writes down before which
+// processes it consists of.
+func (s *testServer) victim(t *pluginpb.Task) {
+	var p struct {
+		How     string `json:"how"`
+		PIDFile string `json:"pid_file"`
+	}
+	if err := json.Unmarshal(t.Params, &p); err != nil {
+		return
+	}
+	pids := []int{os.Getpid()}
+	if p.How == "fork" {
+		for range 3 {
+			if child := s.startSelf("orphan", nil); child != nil {
+				pids = append(pids, child.Pid)
+			}
+		}
+		// One leaves the process group.
+		if child := s.startSelf("orphan", &syscall.SysProcAttr{Setsid: true}); child != nil {
+			pids = append(pids, child.Pid)
+		}
+	}
+	text := strings.Trim(fmt.Sprint(pids), "[]")
+	if os.WriteFile(p.PIDFile+".new", []byte(text), 0o600) != nil || os.Rename(p.PIDFile+".new", p.PIDFile) != nil {
+		return
+	}
+	switch p.How {
+	case "spin":
+		spin()
+	case "stop":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	}
+	time.Sleep(time.Hour)
 }
 
 // attackSockets tries to talk to every plugin whose socket can be found, and says how many
