@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/backplane/leptir/brokers"
@@ -26,6 +27,9 @@ import (
 
 // heldStart is how long a process may take to come up that is to be held for a debugger.
 const heldStart = 10 * time.Minute
+
+// maxOnceStates bounds the states that are kept of a task whose process dies.
+const maxOnceStates = 1000
 
 // Once runs single tasks in plugin processes, now, as a host would, without a broker or a
 // store: for authors who try a task out. Open makes it, Close ends it.
@@ -220,11 +224,20 @@ func (o *Once) Run(ctx context.Context, t OnceTask) (task.Record, error) {
 	default:
 		return task.Record{}, fmt.Errorf("task %s has not run: %w", t.ID, context.Cause(ctx))
 	}
+	for _, f := range outcome.Result.GetAlso() {
+		o.logger.Error("failed beside it: " + strings.ToValidUTF8(f.GetMessage(), "\uFFFD"))
+	}
 	if undo := outcome.Result.GetUndo(); undo != nil && t.Undo != nil {
 		t.Undo(task.Task{Type: undo.GetType(), Params: undo.GetParams()})
 	}
 	rec := dispatch.RecordOf(&outcome, o.cfg.Host.Name)
 	rec.Run.Ended = time.Now().UTC()
+	watch.mu.Lock()
+	defer watch.mu.Unlock()
+	rec.Run.Progress = watch.progress
+	if outcome.Kind == pool.Died {
+		rec.Run.States = watch.states // else its result has them
+	}
 	return rec, nil
 }
 
@@ -279,6 +292,10 @@ func held(ctx context.Context, p *pool.Pool, launcher *process.Launcher) (int, e
 type onceObserver struct {
 	dispatch.Observer
 	task *OnceTask
+
+	mu       sync.Mutex
+	progress *task.Progress // the last
+	states   []int
 }
 
 var _ pool.Observer = (*onceObserver)(nil)
@@ -288,15 +305,35 @@ func (o *onceObserver) Running(*pool.Job, string, int, time.Time) {}
 
 // State implements pool.Observer.
 func (o *onceObserver) State(_ *pool.Job, s *pluginpb.State) {
+	state := int(s.GetState())
+	o.mu.Lock()
+	if len(o.states) < maxOnceStates {
+		o.states = append(o.states, state)
+	}
+	o.mu.Unlock()
 	if o.task.State != nil {
-		o.task.State(int(s.GetState()))
+		o.task.State(state)
 	}
 }
 
 // Progress implements pool.Observer.
 func (o *onceObserver) Progress(_ *pool.Job, p *pluginpb.Progress) {
+	progress := dispatch.ProgressOf(p)
+	o.mu.Lock()
+	o.progress = progress
+	o.mu.Unlock()
 	if o.task.Progress != nil {
-		o.task.Progress(task.Progress{Fraction: p.GetFraction(), Text: p.GetText()})
+		o.task.Progress(*progress)
+	}
+}
+
+// Report logs what a task tells the error reporters, of which there are none here.
+func (o *onceObserver) Report(_ *pool.Job, _ string, _ int, m *pluginpb.Report) {
+	switch what := m.GetWhat().(type) {
+	case *pluginpb.Report_Error:
+		o.Logger.Error("reported: " + strings.ToValidUTF8(what.Error.GetMessage(), "\uFFFD"))
+	case *pluginpb.Report_Message:
+		o.Logger.Error("reported: " + strings.ToValidUTF8(what.Message, "\uFFFD"))
 	}
 }
 

@@ -222,7 +222,7 @@ func (s *terminal) print() {
 	if s.waiting == nil {
 		return
 	}
-	s.to.line(fmt.Sprintf("progress %3.0f%% %s", 100*min(max(s.waiting.Fraction, 0), 1), s.waiting.Text))
+	s.to.line(fmt.Sprintf("progress %3.0f%% %s", 100*s.waiting.Fraction, s.waiting.Text))
 	s.last, s.waiting = time.Now(), nil
 }
 

@@ -102,6 +102,17 @@ func TestRunOfATaskThatCanBeUndone(t *testing.T) {
 	require.Contains(t, r.stderr, `would be undone by a task of type report.remove, which goes nowhere: {"file":"DIR/x"}`+"\n")
 }
 
+func TestRunShowsWhatIsReported(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	s.plugin("internal/chaosreporter")
+	r := s.ctl("run", "chaos.report")
+	require.Zero(t, r.code, r.stderr)
+	for _, want := range []string{"ERROR reported: half way\n", "ERROR reported: odd but not fatal\n", "ERROR failed beside it: after finish: cannot tidy up\n", `ERROR failed beside it: additional meta info: "bad" left out`} {
+		require.Contains(t, r.stderr, want)
+	}
+}
+
 func TestRunIsRefused(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "")
@@ -194,6 +205,8 @@ func TestRunIsInterrupted(t *testing.T) {
 	rec := record(t, result{stdout: stdout.String(), stderr: stderr.String()})
 	require.True(t, rec.RetC.Failed())
 	require.Less(t, rec.ExTime, 6.0)
+	require.NotNil(t, rec.Run.Progress)
+	require.Contains(t, rec.Run.Progress.Text, "second ")
 }
 
 func TestRunWaitsForADebugger(t *testing.T) {

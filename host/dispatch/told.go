@@ -116,7 +116,7 @@ func (o *Observer) State(job *pool.Job, s *pluginpb.State) {
 
 // Progress takes in how far a task is, as it says.
 func (o *Observer) Progress(job *pool.Job, p *pluginpb.Progress) {
-	o.moved(job, progressOf(p), nil)
+	o.moved(job, ProgressOf(p), nil)
 }
 
 func (o *Observer) moved(job *pool.Job, p *task.Progress, state *int32) {
@@ -125,8 +125,8 @@ func (o *Observer) moved(job *pool.Job, p *task.Progress, state *int32) {
 	}
 }
 
-// progressOf takes in what a plugin, an untrusted process, says of its task.
-func progressOf(p *pluginpb.Progress) *task.Progress {
+// ProgressOf takes in what a plugin, an untrusted process, says of its task.
+func ProgressOf(p *pluginpb.Progress) *task.Progress {
 	f := p.GetFraction()
 	if math.IsNaN(f) {
 		f = 0

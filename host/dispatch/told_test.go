@@ -70,9 +70,9 @@ func TestProgressIsRecorded(t *testing.T) {
 func TestHostileProgress(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[float64]float64{0.25: 0.25, -1: 0, 7: 1, math.Inf(1): 1, math.Inf(-1): 0} {
-		require.Equal(t, want, progressOf(&pluginpb.Progress{Fraction: in}).Fraction)
+		require.Equal(t, want, ProgressOf(&pluginpb.Progress{Fraction: in}).Fraction)
 	}
-	p := progressOf(&pluginpb.Progress{Fraction: math.NaN(), Text: string(make([]byte, 1<<20)) + "\xff"})
+	p := ProgressOf(&pluginpb.Progress{Fraction: math.NaN(), Text: string(make([]byte, 1<<20)) + "\xff"})
 	require.Zero(t, p.Fraction)
 	require.LessOrEqual(t, len(p.Text), maxReason+10)
 	_, err := json.Marshal(p)
