@@ -1,0 +1,2 @@
+// What a sandboxed job runs.
+module.exports = async () => null;
