@@ -215,6 +215,14 @@ plugin "reporter" {
 	h.waitFor("task failed task=" + string(crash.ID) + " type=demo.crash attempt=2 kind=crash")
 	require.Contains(t, h.printed(), `type=demo.error attempt=1 kind=error error="no such mailbox"`)
 
+	processes := 0
+	for _, pid := range children(t, h.cmd.Process.Pid) {
+		if env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); strings.Contains(string(env), "REPORT_FILE=") {
+			processes++
+		}
+	}
+	require.Equal(t, 1, processes, "a plugin that is nothing but a reporter has one process, and no spares")
+
 	// Many failures, while one reporter still hangs: its queue is full, which is told, and
 	// the others get all.
 	flood := many(100, "demo.error")

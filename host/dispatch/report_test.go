@@ -114,6 +114,24 @@ func TestOutcomesAreReported(t *testing.T) {
 	}
 }
 
+// That a cancelled task ends is what somebody has wanted.
+func TestCancelledIsNotReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &reports{}
+		b := startFull(t, newRunner(4, untilKilled), Options{Reports: r})
+		id := b.push(0, 1, "demo.sleep")[0]
+		time.Sleep(5 * time.Second)
+		b.cancelTask(id, wish(0))
+		time.Sleep(5 * time.Second)
+		rec, ok := b.record(id)
+		require.True(t, ok)
+		requireCancelled(t, rec)
+		require.Empty(t, r.said())
+		b.stop()
+	})
+}
+
 func TestReportOfACrash(t *testing.T) {
 	t.Parallel()
 	r, _ := outcomes(t, 1, func(*pool.Job) pool.Outcome { return diedOf(process.ReasonSignal) })

@@ -136,6 +136,7 @@ func TestTriedAgain(t *testing.T) {
 		require.Equal(t, heads[0].Get(webhook.HeaderDelivery), heads[i].Get(webhook.HeaderDelivery), "receivers know a delivery again")
 		require.Equal(t, webhook.Sign("k", heads[i].Get(webhook.HeaderTimestamp), got[i]), heads[i].Get(webhook.HeaderSignature), "each try is signed")
 	}
+	require.Greater(t, heads[2].Get(webhook.HeaderTimestamp), heads[0].Get(webhook.HeaderTimestamp), "with its own time: the waits are 1.5 s")
 }
 
 func TestFailures(t *testing.T) {
