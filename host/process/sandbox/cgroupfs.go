@@ -17,8 +17,8 @@ import (
 // hierarchy is one mounted cgroup tree, and where in it groups are made.
 type hierarchy struct {
 	// parent is the folder of the group below which groups are made, own the folder of the
-	// group that the host itself is in.
-	parent, own string
+	// group that the host itself is in, top the folder of the topmost group that shows.
+	parent, own, top string
 }
 
 // hierarchies are the cgroup trees that matter here: that of version 2, and those of
@@ -60,7 +60,7 @@ func findHierarchies(mountinfo, cgroup, parent string) hierarchies {
 			if !known || !below || rel != "" && rel[0] != '/' || strings.Contains(path, "/..") {
 				return hierarchy{}, false
 			}
-			x := hierarchy{own: filepath.Join(mount, rel)}
+			x := hierarchy{own: filepath.Join(mount, rel), top: mount}
 			x.parent = x.own
 			if parent != "" {
 				x.parent = filepath.Join(mount, filepath.Clean("/"+parent))

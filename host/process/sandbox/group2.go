@@ -36,6 +36,36 @@ func (h *hierarchy) base() (string, error) {
 	return base, nil
 }
 
+// path returns the groups that controllers have to be given by for groups below base to have
+// them, topmost first: base alone, unless it has been chosen freely.
+func (h *hierarchy) path(base string) (dirs []string) {
+	dirs = []string{base}
+	if h.parent == h.own {
+		return dirs
+	}
+	for base != h.top && len(base) > len(h.top) {
+		base = filepath.Dir(base)
+		dirs = append([]string{base}, dirs...)
+	}
+	return dirs
+}
+
+// obstacle says why groups below base cannot have a controller; "" is nothing.
+func (h *hierarchy) obstacle(base, controller string) string {
+	for _, dir := range h.path(base) {
+		if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+			return "" // to be made
+		}
+		if !slices.Contains(v2Available(dir), controller) {
+			return fmt.Sprintf("%s does not have the cgroup controller %q", dir, controller)
+		}
+		if why := v2Obstacle(dir, controller); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
 // delegated reports whether systemd has handed a group over to whom it runs there.
 func delegated(dir string) bool {
 	var b [8]byte

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -64,10 +63,7 @@ func (m *Machine) lookController(c string) string {
 	if err != nil {
 		return err.Error()
 	}
-	if !slices.Contains(v2Available(base), c) {
-		return fmt.Sprintf("%s does not have the cgroup controller %q", base, c)
-	}
-	return v2Obstacle(base, c)
+	return m.hierarchies.v2.obstacle(base, c)
 }
 
 // writableOrMissing reports whether a folder, or the nearest above it that is there, can be

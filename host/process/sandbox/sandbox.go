@@ -90,10 +90,12 @@ func (s *Sandbox) open(tree string) (string, error) {
 		return dir, err
 	}
 	if tree == "" {
-		// The folders above it are the operator's, but for the last one.
-		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
+		base := filepath.Dir(dir)
+		if err = os.MkdirAll(base, 0o755); err == nil {
 			wanted := s.wantedOfV2()
-			v2Give(filepath.Dir(dir), wanted...)
+			for _, above := range s.machine.hierarchies.v2.path(base) {
+				v2Give(above, wanted...)
+			}
 			if err = os.Mkdir(dir, 0o755); err == nil {
 				v2Give(dir, wanted...)
 				s.v2has = v2Given(dir)

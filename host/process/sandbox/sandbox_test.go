@@ -1,0 +1,185 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/backplane/leptir/internal/protocol"
+)
+
+// A thread that f has changed is used by nobody else, and is never the main one.
+func TestOwnThread(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	seen := map[int]bool{}
+	for range 50 {
+		require.NoError(t, trial(func() error {
+			if unix.Gettid() == unix.Getpid() {
+				return errors.New("the main thread")
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			seen[unix.Gettid()] = true
+			return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+		}))
+	}
+	require.NotEmpty(t, seen)
+	for range 50 {
+		done := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			set, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+			if err == nil && set != 0 {
+				err = errors.New("a thread that was confined has come back")
+			}
+			done <- err
+		}()
+		require.NoError(t, <-done)
+	}
+}
+
+func TestLookupUser(t *testing.T) {
+	t.Parallel()
+	id, err := LookupUser("root")
+	require.NoError(t, err)
+	require.Equal(t, uint32(0), id.UID)
+	require.NotEmpty(t, id.Home)
+	id, err = LookupUser("54321:54322")
+	require.NoError(t, err)
+	require.Equal(t, &Identity{UID: 54321, GID: 54322}, id)
+	id, err = LookupUser("root:54322")
+	require.NoError(t, err)
+	require.Equal(t, uint32(54322), id.GID)
+	require.Empty(t, id.Groups)
+	for _, bad := range []string{"no-such-user", "54321", "-1:1", "root:no-such-group", "4294967295:1", ""} {
+		_, err := LookupUser(bad)
+		require.ErrorContains(t, err, "run_as: there is no ", bad)
+	}
+}
+
+// What a machine cannot enforce is said, and what is not set is not.
+func TestGaps(t *testing.T) {
+	t.Parallel()
+	none := &Machine{controllers: func() map[string]string {
+		return map[string]string{"memory": "no cgroups are mounted", "pids": "no cgroups are mounted", "cpu": "no cgroups are mounted"}
+	}, mounts: func() error { return unix.EPERM }, networks: func() (bool, error) { return false, unix.EPERM }}
+	require.Empty(t, none.Gaps(Limits{OpenFiles: 5, NoNewPrivs: true}))
+	var settings []string
+	for _, g := range none.Gaps(Limits{MemoryMax: 1, CPUMax: 1, PidsMax: 1, ScratchMax: 1, RunAs: "x", PathsRead: []string{"/"}, NoNetwork: true, ProtectHost: true}) {
+		settings = append(settings, g.Setting)
+		require.NotEmpty(t, g.Why)
+	}
+	require.Equal(t, []string{"memory_max", "cpu_max", "pids_max", "scratch_max", "run_as", "paths_read, paths_write", "network"}, settings)
+	require.Contains(t, none.Gaps(Limits{ProtectHost: true})[0].String(), "protect_host: this kernel has no Landlock")
+	old := *none
+	old.landlock = 1
+	require.Contains(t, old.Gaps(Limits{ProtectHost: true})[0].String(), "only tracing and reading is prevented")
+	require.Len(t, Look("").WithoutGroups().Gaps(Limits{CPUMax: 1}), 1)
+}
+
+// sleeper starts a process that carries a cookie, outside of any cell.
+func sleeper(t *testing.T, cookie string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("sleep", "60")
+	cmd.Env = []string{protocol.EnvProcessID + "=" + cookie}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: 0}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	require.Eventually(t, func() bool { return cookieOf(cmd.Process.Pid, protocol.EnvProcessID) == cookie }, 10*time.Second, time.Millisecond)
+	return cmd
+}
+
+func ended(cmd *exec.Cmd) bool {
+	s, ok := statOf(cmd.Process.Pid)
+	return !ok || s.state == 'Z'
+}
+
+// Of a dead host's processes those are killed that carry its cookie and are not older than
+// it, on the boot that it ran on.
+func TestSweepRemains(t *testing.T) {
+	t.Parallel()
+	self, ok := statOf(os.Getpid())
+	require.True(t, ok)
+	dead, other := "dead"+strings.ToLower(t.Name()), "living"+strings.ToLower(t.Name())
+	theirs, others := sleeper(t, dead+".12345678"), sleeper(t, other+".12345678")
+
+	for name, r := range map[string]Remains{
+		"another boot":         {Run: dead, Boot: "another", Start: self.start},
+		"started later":        {Run: dead, Boot: bootID(), Start: self.start + 1<<40},
+		"no name":              {Boot: bootID()},
+		"the beginning of one": {Run: dead[:5], Boot: bootID()},
+	} {
+		n, err := SweepRemains([]Remains{r})
+		require.NoError(t, err)
+		require.Zero(t, n, name)
+		require.False(t, ended(theirs), name)
+	}
+	n, err := SweepRemains([]Remains{{Run: dead, Boot: bootID(), Start: self.start}})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Eventually(t, func() bool { return ended(theirs) }, 10*time.Second, time.Millisecond)
+	require.False(t, ended(others))
+}
+
+// A plugin may have written down other folders for its host's groups.
+func TestForeignGroupsAreNotSwept(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), groupPrefix+"run")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	_, err := SweepRemains([]Remains{{Run: "run", Boot: bootID(), Groups: []string{dir, "/", "/sys/fs/cgroup"}}})
+	require.NoError(t, err)
+	require.DirExists(t, dir)
+}
+
+// A pid whose process is not the one meant any more is left alone.
+func TestKillIf(t *testing.T) {
+	t.Parallel()
+	cmd := sleeper(t, "x.y")
+	killIf(cmd.Process.Pid, func() bool { return false })
+	require.False(t, ended(cmd))
+	killIf(cmd.Process.Pid, func() bool { return true })
+	require.Eventually(t, func() bool { return ended(cmd) }, 10*time.Second, time.Millisecond)
+}
+
+// Children that another part of the program has started are neither killed nor buried.
+func TestSweepLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	family.mu.Lock()
+	family.runs["mine"]++
+	family.mu.Unlock()
+	cmd := sleeper(t, "mine.12345678") // a dead process's cookie, but of our own session
+	Sweep()
+	require.False(t, ended(cmd))
+	require.NoError(t, cmd.Process.Kill())
+	require.Eventually(t, func() bool { return ended(cmd) }, 10*time.Second, time.Millisecond)
+	for range strangerSweeps + 2 {
+		Sweep()
+	}
+	require.ErrorContains(t, cmd.Wait(), "killed", "somebody has taken its end away")
+}
+
+func TestFolderSize(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "a", "b", "c"), make([]byte, 1000), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "d"), make([]byte, 24), 0o600))
+	require.NoError(t, os.Symlink("/dev/zero", filepath.Join(dir, "e")))
+	require.Equal(t, int64(1024), folderSize(dir))
+	require.Zero(t, folderSize(filepath.Join(dir, "nothing")))
+}
