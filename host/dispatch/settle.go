@@ -331,7 +331,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 			return nil
 		}
 		switch {
-		case !rec.Run.Ended.IsZero() && rec.Run.Delivery < dv.order()-1:
+		case !rec.Run.Ended.IsZero() && earlierLife(rec.Run.Delivery, dv):
 			// It ended in an earlier life: since then it has been put back from the dead
 			// letters, with its attempts counted from anew.
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
@@ -347,7 +347,8 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 		}
 		if st.Verdict != 0 {
 			d.o.Logger.Info("task had ended before its host was lost; settled by its record", "task", dv.Task.ID, "attempt", dv.Attempt)
-			dv.source.settlements.put(st)
+			// Its host may have been lost before every store had the record.
+			d.finish([]task.Record{rec}, map[*source][]brokers.Settlement{dv.source: {st}})
 			return nil
 		}
 	}

@@ -140,9 +140,10 @@ func (s *source) stats() (brokers.Stats, error) {
 func (s *source) lease(n int) ([]*delivery, error) {
 	ctx, cancel := context.WithTimeout(s.d.ctx, callTimeout)
 	defer cancel()
+	began := time.Now()
 	got, err := s.Broker.Broker.Lease(ctx, n, s.d.o.Lease)
 	s.heard("lease tasks", err)
-	if len(got) == 0 {
+	if got = s.inTime(began, got); len(got) == 0 {
 		return nil, err
 	}
 	all := make([]*delivery, 0, len(got))
