@@ -128,7 +128,7 @@ func (h *Host) dispatchOptions() dispatch.Options {
 	c := h.cfg.Host
 	o := dispatch.Options{Pool: h.pool, Logger: h.logger, Host: c.Name, Lease: c.LeaseTime,
 		EmptySleep: c.EmptyQueueSleepTime, BusySleep: c.WorkersActiveSleepTime, TimeLimit: h.timeLimit,
-		MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher,
+		Retry: h.retry, MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher,
 		Reports: h.reports}
 	for _, b := range h.brokers {
 		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
@@ -281,6 +281,16 @@ func (h *Host) timeLimit(taskType string) time.Duration {
 		return pluginConfig(h.config(), p.Name).TaskExecutionTime
 	}
 	return h.config().Host.TaskExecutionTime
+}
+
+// retry returns how tasks of a type are retried that do not say so themselves.
+func (h *Host) retry(taskType string) dispatch.Retry {
+	cfg := h.config()
+	p := cfg.PluginDefaults()
+	if by, ok := h.catalog.Current().ForType(taskType); ok {
+		p = pluginConfig(cfg, by.Name)
+	}
+	return dispatch.Retry{MaxAttempts: p.MaxAttempts, Backoff: dispatch.Backoff(p.RetryBackoff, p.RetryBackoffMax)}
 }
 
 // broken hands a plugin that does not come up to the catalog, which may know an older

@@ -24,16 +24,18 @@ type envelope struct {
 	At        *time.Time      `json:"at,omitempty"`
 	PushedAt  *time.Time      `json:"pushed_at,omitempty"`
 	Undoes    ID              `json:"undoes,omitempty"`
+
+	MaxAttempts int `json:"max_attempts,omitempty"`
 }
 
 // Encode returns the task as today's JSON envelope:
 //
 //	{"v":1, "id":ID, "type":TYPE, "params":{…}, "priority":0, "time_limit":SECONDS,
-//	 "at":RFC3339, "pushed_at":RFC3339, "undoes":ID}
+//	 "at":RFC3339, "pushed_at":RFC3339, "undoes":ID, "max_attempts":0}
 //
 // It does not validate the task.
 func Encode(t *Task) ([]byte, error) {
-	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority, Undoes: t.Undoes}
+	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority, Undoes: t.Undoes, MaxAttempts: t.MaxAttempts}
 	switch {
 	case t.TimeLimit == NoTimeLimit:
 		e.TimeLimit = -1
@@ -84,7 +86,7 @@ func decodeJSON(b []byte) (Task, error) {
 	if err != nil {
 		return Task{}, fmt.Errorf("decode task %s: %w", e.ID, err)
 	}
-	t := Task{ID: e.ID, Type: e.Type, Params: e.Params, Priority: e.Priority, TimeLimit: limit, Undoes: e.Undoes}
+	t := Task{ID: e.ID, Type: e.Type, Params: e.Params, Priority: e.Priority, TimeLimit: limit, Undoes: e.Undoes, MaxAttempts: e.MaxAttempts}
 	if string(t.Params) == "null" {
 		t.Params = nil
 	}

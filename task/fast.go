@@ -38,6 +38,11 @@ func decodeOwn(b []byte) (t Task, ok bool) {
 	if s.skip(`,"undoes":"`) {
 		t.Undoes = ID(s.text())
 	}
+	if s.skip(`,"max_attempts":`) {
+		n, err := strconv.Atoi(string(s.number()))
+		s.failed = s.failed || err != nil
+		t.MaxAttempts = n
+	}
 	s.expect(`}`)
 	if s.failed || len(s.rest) > 0 || t.Validate() != nil {
 		return Task{}, false

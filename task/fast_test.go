@@ -16,6 +16,7 @@ func FuzzDecodeOwn(f *testing.F) {
 		{ID: "a<b", Type: "b", Params: []byte(`{}`), TimeLimit: NoTimeLimit, PushedAt: at},
 		{ID: "žaba", Type: "b", At: at},
 		{ID: "a", Type: "b", PushedAt: at, Undoes: "c"},
+		{ID: "a", Type: "b", PushedAt: at, Undoes: "c", MaxAttempts: 7},
 	} {
 		b, err := Encode(&t)
 		require.NoError(f, err)
@@ -53,6 +54,7 @@ func TestDecodeOwnReadsWhatEncodeWrites(t *testing.T) {
 		{ID: NewID(), Type: "b", TimeLimit: NoTimeLimit},
 		{ID: NewID(), Type: "b", TimeLimit: 1500 * time.Millisecond},
 		{ID: NewID(), Type: "b", PushedAt: at, Undoes: "another"},
+		{ID: NewID(), Type: "b", PushedAt: at, MaxAttempts: 3},
 	} {
 		b, err := Encode(&want)
 		require.NoError(t, err)

@@ -35,8 +35,8 @@ type Run struct {
 	// with every time that its id is pushed anew. A store never lets a record of a lower
 	// Delivery replace one of a higher: it comes from a host that lost its lease.
 	Delivery int `json:"delivery,omitempty"`
-	// Crashes is how many hosts were lost while they ran this task.
-	Crashes int `json:"crashes,omitempty"`
+	// Failures are what the task's attempts so far have come to, this one included.
+	Failures
 	// Ended is when this attempt ended; zero while it has not. A host that gets the
 	// attempt once more, because the one before died between record and ack, settles it
 	// without a second run.
@@ -66,6 +66,15 @@ type Run struct {
 	// that this one undoes.
 	Undo   *Undo `json:"undo,omitempty"`
 	Undoes ID    `json:"undoes,omitempty"`
+}
+
+// Failures counts, by their cause, what has gone wrong with a task since it was pushed, or
+// put back from the dead letters.
+type Failures struct {
+	Errors    int `json:"errors,omitempty"`     // it returned an error, or panicked
+	Crashes   int `json:"crashes,omitempty"`    // its process died while it ran
+	Timeouts  int `json:"timeouts,omitempty"`   // it ran into its time limit
+	HostsLost int `json:"hosts_lost,omitempty"` // its host died, or lost touch, while it ran
 }
 
 // deliverySpan is how many leases of one push can be told apart in a Run.Delivery.

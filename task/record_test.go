@@ -16,7 +16,7 @@ func fullRecord() task.Record {
 	return task.Record{
 		ID: "t1", Status: task.Completed, RetC: task.Error, ExTime: 0.125, RespM: "one two", Type: "mailer.send", ExStart: start,
 		Run: task.Run{
-			Attempt: 2, Delivery: 3, Ended: start.Add(time.Second).UTC(), Retry: start.Add(time.Minute).UTC(), Host: "h", Process: 7, Plugin: "p",
+			Attempt: 2, Delivery: 3, Failures: task.Failures{Errors: 1, Crashes: 2, Timeouts: 3, HostsLost: 4}, Ended: start.Add(time.Second).UTC(), Retry: start.Add(time.Minute).UTC(), Host: "h", Process: 7, Plugin: "p",
 			States: []int{1, -2}, Error: "it failed", Stack: "main.go:1", Note: "n",
 			Exit:     &task.Exit{Reason: "crash", Code: 2, Signal: "SIGSEGV", PeakMemory: math.MaxInt64, CPUSeconds: 0.5, Stderr: []string{"oh"}},
 			Progress: &task.Progress{Fraction: 0.5, Text: "half"}, Result: json.RawMessage(`{"n":9007199254740993}`),
@@ -26,7 +26,7 @@ func fullRecord() task.Record {
 }
 
 const fullRecordJSON = `{"_id":"t1","status":3,"retC":3,"exTime":0.125,"respM":"one two","type":"mailer.send","exStart":"2030-01-02T03:04:05.678Z",` +
-	`"leptir":{"attempt":2,"delivery":3,"ended":"2030-01-02T03:04:06.678Z","retry":"2030-01-02T03:05:05.678Z","host":"h","process":7,"plugin":"p",` +
+	`"leptir":{"attempt":2,"delivery":3,"errors":1,"crashes":2,"timeouts":3,"hosts_lost":4,"ended":"2030-01-02T03:04:06.678Z","retry":"2030-01-02T03:05:05.678Z","host":"h","process":7,"plugin":"p",` +
 	`"states":[1,-2],"error":"it failed","stack":"main.go:1","exit":{"reason":"crash","code":2,"signal":"SIGSEGV","peak_memory":9223372036854775807,"cpu_seconds":0.5,"stderr":["oh"]},"note":"n",` +
 	`"progress":{"fraction":0.5,"text":"half"},"result":{"n":9007199254740993},"undo":{"state":"pushed","id":"t2","type":"mailer.unsend"},"undoes":"t0"}}`
 

@@ -22,6 +22,8 @@ const (
 	MaxTypeBytes = 128
 	// MaxParamsBytes is the most that a task's parameters may take, as JSON text.
 	MaxParamsBytes = 1 << 20
+	// MostAttempts is the greatest MaxAttempts of a task.
+	MostAttempts = 1000
 	// MaxEnvelopeBytes is the most that an encoded task may take. A larger message in a
 	// queue is unreadable by definition.
 	MaxEnvelopeBytes = MaxParamsBytes + 64<<10
@@ -87,6 +89,9 @@ type Task struct {
 	At time.Time
 	// PushedAt is when the producer pushed it.
 	PushedAt time.Time
+	// MaxAttempts is how often it is attempted if it fails; 0 is what its plugin or host
+	// says.
+	MaxAttempts int
 	// Undoes is the id of the task that this one undoes; empty of any other task.
 	Undoes ID
 }
@@ -125,6 +130,9 @@ func (t *Task) Validate() error {
 		if err := t.Undoes.Validate(); err != nil {
 			return fmt.Errorf("task %s undoes another: %w", t.ID, err)
 		}
+	}
+	if t.MaxAttempts < 0 || t.MaxAttempts > MostAttempts {
+		return fmt.Errorf("max_attempts of task %s is %d; it can be 1 to %d, or 0 for the default", t.ID, t.MaxAttempts, MostAttempts)
 	}
 	if t.TimeLimit < 0 && t.TimeLimit != NoTimeLimit {
 		return fmt.Errorf("time limit of task %s is negative (%v)", t.ID, t.TimeLimit)

@@ -32,6 +32,7 @@ type pushFlags struct {
 	delay     time.Duration
 	at        time.Time
 	timeLimit time.Duration
+	attempts  int
 	number    int
 	id        string
 	force     bool
@@ -74,6 +75,7 @@ func (p *program) pushCommand() *cobra.Command {
 	flags.Var(newValue(&f.delay, "DURATION", duration), "delay", "do not run it before so long from now: seconds, or a text like 1m30s")
 	flags.Var(newValue(&f.at, "TIME", moment), "at", `do not run it before that time: 2030-01-31T08:00:00Z, "2030-01-31 08:00" (local time) or unix seconds`)
 	flags.Var(newValue(&f.timeLimit, "DURATION", timeLimit), "time-limit", "the most time that it may run; by default what the host says; none is no limit")
+	flags.Var(newValue(&f.attempts, "N", between(1, task.MostAttempts)), "max-attempts", "how often it is attempted if it fails; by default what its plugin or the host says")
 	flags.Var(newValue(&f.number, "N", between(1, maxNumber)), "number", "push so many of it, 1 by default")
 	flags.Var(newValue(&f.id, "ID", taskID), "id", "the task's id; a task with this id that is queued already is not queued twice. By default it gets a new one")
 	flags.BoolVar(&f.force, "force", false, "push it although no plugin of this machine serves its type, or its parameters are not what the plugin wants")
@@ -96,7 +98,7 @@ func (p *program) newTask(ctx context.Context, typ string, f *pushFlags) (task.T
 		return task.Task{}, usageError{err.Error()}
 	}
 	now := time.Now().UTC()
-	t := task.Task{ID: task.ID(f.id), Type: typ, Priority: f.priority, TimeLimit: f.timeLimit, At: f.at}
+	t := task.Task{ID: task.ID(f.id), Type: typ, Priority: f.priority, TimeLimit: f.timeLimit, MaxAttempts: f.attempts, At: f.at}
 	if !f.at.IsZero() && f.at.Before(now.Add(-pastGrace)) {
 		return task.Task{}, usagef("-at is in the past: %s", stamp(f.at))
 	}

@@ -514,3 +514,14 @@ func TestWaitEndsWhenNoStoreAnswers(t *testing.T) {
 	w := &waiter{stores: &stores{open: []metastore.Store{&flakyStore{s.store("records"), 3}}}, cfg: s.config(), found: map[task.ID]task.Record{}}
 	require.EqualError(t, w.wait(t.Context(), []task.ID{"x"}), "connection refused")
 }
+
+func TestPushMaxAttempts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, twoBrokers)
+	id := s.ids("x", "-max-attempts", "7")[0]
+	it, err := s.broker("urgent").Find(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, 7, it.Task.MaxAttempts)
+	require.Equal(t, exitUsage, s.ctl("push", "x", "-max-attempts", "0").code)
+	require.Equal(t, exitUsage, s.ctl("push", "x", "-max-attempts", "1001").code)
+}

@@ -7,7 +7,6 @@ package dispatch
 import (
 	"context"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,8 +64,8 @@ type Options struct {
 	EmptySleep, BusySleep time.Duration
 	// TimeLimit returns the limit of a task that brings none; 0 is none.
 	TimeLimit func(taskType string) time.Duration
-	// MaxAttempts is how often a task is tried, MaxCrashes how many hosts it may take
-	// with it; at least 1.
+	// MaxAttempts is how often a task is tried, at least 1; MaxCrashes how many processes
+	// and hosts it may take with it, 3 if it is less than 1.
 	MaxAttempts, MaxCrashes int
 	// Check reports what is wrong with a task's parameters, before it runs; nil: nothing is.
 	Check func(t *task.Task) error
@@ -78,7 +77,12 @@ type Options struct {
 	Reports ErrorReporter
 	// Backoff returns how long to wait before the attempt after the given one.
 	Backoff func(attempt int) time.Duration
+	// Retry returns how tasks of a type are retried; nil: all by MaxAttempts and Backoff.
+	Retry func(taskType string) Retry
 }
+
+// defaultMaxCrashes is the MaxCrashes of who says none.
+const defaultMaxCrashes = 3
 
 // maxUnsettled bounds the tasks that this host holds leases of, however fast they run.
 const maxUnsettled = 16384
@@ -112,7 +116,10 @@ type Dispatcher struct {
 
 // New starts a dispatcher.
 func New(o Options) *Dispatcher {
-	o.MaxAttempts, o.MaxCrashes = max(1, o.MaxAttempts), max(1, o.MaxCrashes)
+	o.MaxAttempts = max(1, o.MaxAttempts)
+	if o.MaxCrashes < 1 {
+		o.MaxCrashes = defaultMaxCrashes
+	}
 	if o.Backoff == nil {
 		o.Backoff = DefaultBackoff
 	}
@@ -145,16 +152,6 @@ func New(o Options) *Dispatcher {
 	d.wg.Go(d.tell)
 	d.outWG.Go(d.receive)
 	return d
-}
-
-// DefaultBackoff is exponential with full jitter: a random time up to 2 s after the first
-// attempt, doubling up to an hour.
-func DefaultBackoff(attempt int) time.Duration {
-	most := time.Hour
-	if attempt < 12 {
-		most = min(most, time.Second<<max(1, attempt))
-	}
-	return time.Duration(rand.Int64N(int64(most)) + 1)
 }
 
 // Drain ends the feeding, gives back what has not begun, and waits for the running tasks

@@ -79,17 +79,17 @@ func TestCrashesAreKeptWhileItRuns(t *testing.T) {
 		_, err := w.Broker.Lease(t.Context(), 1, time.Second) // the host that dies
 		require.NoError(t, err)
 		require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.InProgress, Type: "demo.poison",
-			Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(time.Now(), 1), Crashes: 1}}}))
+			Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(time.Now(), 1), Failures: task.Failures{HostsLost: 1}}}}))
 		time.Sleep(2 * time.Second)
 		b.begin(Options{MaxCrashes: 5, Brokers: []Broker{{Name: "b", Broker: w}}})
 		time.Sleep(10 * time.Second)
 		r, _ := b.record(id)
 		require.Equal(t, task.InProgress, r.Status)
-		require.Equal(t, 2, r.Run.Crashes)
+		require.Equal(t, 2, r.Run.HostsLost)
 		close(release)
 		time.Sleep(time.Second)
 		r, _ = b.record(id)
-		require.Equal(t, 2, r.Run.Crashes)
+		require.Equal(t, 2, r.Run.HostsLost)
 		b.stop()
 	})
 }

@@ -88,7 +88,7 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	case o.Kind == pool.Returned:
 		return d.givenBack(dv, "given back by host "+d.o.Host+" without having run"), st
 	case o.Kind == pool.Unserved:
-		st.At, st.Reason = d.parkUntil(&dv.Task, o.Reason, now), clip(o.Reason, maxReason)
+		st.At, st.Reason = dv.source.dueAt(d.parkUntil(&dv.Task, o.Reason, now)), clip(o.Reason, maxReason)
 		d.reportUnserved(&dv.Task, st.Reason, now)
 		return d.givenBack(dv, st.Reason), st
 	case o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
@@ -112,16 +112,22 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	if st.Reason == "" {
 		st.Reason = rec.RetC.String()
 	}
-	if dv.Attempt < d.tuning().MaxAttempts && !failure.GetPermanent() {
-		wait := d.o.Backoff(dv.Attempt)
+	count(&rec.Run.Failures, o, rec.RetC)
+	enough := d.tooManyCrashes(rec.Run.Failures)
+	if retry := d.retry(&dv.Task); dv.Attempt < retry.MaxAttempts && !failure.GetPermanent() && enough == "" {
+		wait := retry.Backoff(dv.Attempt)
 		if after := failure.GetRetryAfter(); after > 0 {
 			wait = time.Duration(after)
 		}
-		st.Verdict, st.At = brokers.Retry, now.Add(wait)
-		rec.Status, rec.Run.Retry = task.Pending, st.At.UTC()
+		at := now.Add(wait)
+		st.Verdict, st.At = brokers.Retry, dv.source.dueAt(at)
+		rec.Status, rec.Run.Retry = task.Pending, at.UTC()
 		return &rec, st
 	}
 	st.Verdict = brokers.Bury
+	if enough != "" && dv.Attempt > 1 {
+		st.Reason = clip(enough+": "+st.Reason, maxReason)
+	}
 	return &rec, st
 }
 
@@ -139,13 +145,13 @@ func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
 
 // run returns what a record says of every run of the delivery.
 func (dv *delivery) run(host string) task.Run {
-	return task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Crashes: dv.crashes, Host: host, Undoes: dv.Task.Undoes}
+	return task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Failures: dv.failures, Host: host, Undoes: dv.Task.Undoes}
 }
 
 // record makes the record of a run.
 func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
 	rec := RecordOf(o, d.o.Host)
-	rec.Run.Delivery, rec.Run.Crashes = dv.order(), dv.crashes
+	rec.Run.Delivery, rec.Run.Failures = dv.order(), dv.failures
 	progress, states := dv.told.last()
 	rec.Run.Progress = progress
 	if o.Kind == pool.Died {
@@ -323,7 +329,9 @@ func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*deliv
 // hosts with it. Of any other it returns the record to be written before it runs.
 func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record) *task.Record {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
-	crashes := 0
+	if rec, found := known[dv.Task.ID]; found {
+		dv.failures = earlier(rec, dv)
+	}
 	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && task.SamePush(rec.Run.Delivery, dv.order()) {
 		if u := rec.Run.Undo; u != nil && u.State == task.UndoPending {
 			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
@@ -332,18 +340,17 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 		}
 		switch {
 		case !rec.Run.Ended.IsZero() && earlierLife(rec.Run.Delivery, dv):
+			dv.failures = task.Failures{}
 			// It ended in an earlier life: since then it has been put back from the dead
 			// letters, with its attempts counted from anew.
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
-			st.Verdict, st.At, st.Reason = brokers.Retry, rec.Run.Retry, clip(rec.Run.Error, maxReason)
+			st.Verdict, st.At, st.Reason = brokers.Retry, dv.source.dueAt(rec.Run.Retry), clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero() && rec.RetC.Failed() && !cancel.Was(rec):
 			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero():
 			st.Verdict = brokers.Done
 		case rec.Status == task.InProgress:
-			crashes = rec.Run.Crashes + 1
-		default: // it was given back
-			crashes = rec.Run.Crashes
+			dv.failures.HostsLost++
 		}
 		if st.Verdict != 0 {
 			d.o.Logger.Info("task had ended before its host was lost; settled by its record", "task", dv.Task.ID, "attempt", dv.Attempt)
@@ -352,11 +359,10 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 			return nil
 		}
 	}
-	dv.crashes = crashes
 	rec := task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.InProgress, Run: dv.run(d.o.Host)}
-	if crashes >= d.tuning().MaxCrashes {
+	if enough := d.tooManyCrashes(dv.failures); enough != "" {
 		rec.Status, rec.RetC, rec.Run.Ended = task.Completed, task.Error, time.Now().UTC()
-		rec.RespM = fmt.Sprintf("its host was lost %d times while it ran", crashes)
+		rec.RespM = enough
 		rec.Run.Error = rec.RespM
 		st.Verdict, st.Reason = brokers.Bury, rec.RespM
 		d.reportDeadLetter(dv, report.KindDeadLetter, rec.RespM)

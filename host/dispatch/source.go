@@ -71,7 +71,7 @@ type delivery struct {
 	// settling says that its settlement is with the broker: it may be delivered anew
 	// before the answer is here.
 	settling bool
-	crashes  int // hosts that it has taken with it so far
+	failures task.Failures // of this task so far
 	// announced says that it has been written down that it runs, before it did.
 	announced bool
 	told      told
@@ -159,7 +159,7 @@ func (s *source) lease(n int) ([]*delivery, error) {
 		} else if old != nil {
 			// We still have it from a lease that we have lost without noticing, or the
 			// broker delivers twice: one of the two must not run.
-			twice = append(twice, brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: time.Now().Add(s.d.o.Lease)})
+			twice = append(twice, brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: s.dueAt(now.Add(s.d.o.Lease))})
 			continue
 		}
 		s.held[dv.Task.ID] = dv
@@ -176,7 +176,7 @@ func (s *source) lease(n int) ([]*delivery, error) {
 
 // checked keeps those that are to be run, and settles the others.
 func (s *source) checked(all []*delivery) (run []*delivery) {
-	var doubtful []*delivery
+	var doubtful, again []*delivery
 	for _, dv := range all {
 		switch {
 		case dv.Cancel != nil:
@@ -185,10 +185,14 @@ func (s *source) checked(all []*delivery) (run []*delivery) {
 			s.d.buryUnreadable(dv)
 		case dv.Repeated:
 			doubtful = append(doubtful, dv)
+		case dv.Attempt > 1:
+			again = append(again, dv)
 		default:
 			run = append(run, dv)
 		}
 	}
+	s.d.recall(s.d.feedCtx, again)
+	run = append(run, again...)
 	if doubtful = s.withoutWished(doubtful); len(doubtful) > 0 {
 		run = append(run, s.d.examine(s.d.feedCtx, doubtful)...)
 	}

@@ -91,7 +91,7 @@ func (d *Dispatcher) reverted(u *undoing, o *pool.Outcome, now time.Time) {
 	case o.Kind == pool.Returned, o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
 		u.giveBack(time.Time{})
 	case o.Kind == pool.Unserved:
-		u.giveBack(d.parkUntil(&u.dv.Task, o.Reason, now))
+		u.giveBack(u.dv.source.dueAt(d.parkUntil(&u.dv.Task, o.Reason, now)))
 	case o.Kind == pool.Died:
 		d.undoFailed(u, "its plugin was asked for it: "+o.Exit.String())
 	case o.Result.GetFailure() != nil:
