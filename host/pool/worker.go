@@ -362,13 +362,43 @@ func (w *worker) retire() {
 	w.post(nil)
 }
 
+// patience is how much of a plugin's talk is listened to at once: messages that bring no
+// result, of which a plugin can send as many as it likes. One that goes on and on is read
+// slower, so that it waits, and not the host.
+type patience struct {
+	left  float64
+	since time.Time
+}
+
+const (
+	talkMost   = 5000 // messages at once
+	talkPerSec = 5000 // and so many a second
+)
+
+// heed waits if there has been too much talk.
+func (p *patience) heed(m *pluginpb.PluginMessage) {
+	for _, e := range m.GetEvents() {
+		if e.GetResult() != nil || e.GetRecalled() != nil {
+			return
+		}
+	}
+	now := time.Now()
+	p.left = min(talkMost, p.left+talkPerSec*now.Sub(p.since).Seconds()) - 1
+	p.since = now
+	if p.left < 0 {
+		time.Sleep(time.Duration(-p.left / talkPerSec * float64(time.Second)))
+	}
+}
+
 func (w *worker) receiveLoop() {
+	var talk patience
 	for {
 		m, err := w.proc.Recv()
 		if err != nil {
 			w.end()
 			return
 		}
+		talk.heed(m)
 		ev := event{worker: w}
 		now := time.Now()
 		for _, e := range m.GetEvents() {
