@@ -30,6 +30,9 @@ func Defaults() *Settings {
 	return &Settings{Path: "var/leptir.db", Synchronous: sqlitedb.Normal, BusyTimeout: 5 * time.Second}
 }
 
+// Writes implements settings.FileWriter.
+func (s *Settings) Writes() []settings.Path { return []settings.Path{s.Path} }
+
 // Place implements brokers.Placer.
 func (s *Settings) Place() string { return filepath.Clean(string(s.Path)) }
 

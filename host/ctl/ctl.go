@@ -119,6 +119,8 @@ func (p *program) root() *cobra.Command {
 	root.Flags().BoolVar(&showVersion, "version", false, "print the version")
 	root.AddCommand(p.pushCommand(), p.runCommand(), p.pluginsCommand(), p.taskCommand(), p.statusCommand(), p.cancelCommand(), p.queueCommand(), p.deadCommand(),
 		p.validateCommand(), p.newCommand(), p.versionCommand(), p.completionCommand())
+	root.AddCommand(p.hostCommands()...)
+	root.AddCommand(p.serviceCommands()...)
 	root.SetHelpCommand(helpCommand())
 	return root
 }

@@ -94,6 +94,9 @@ type FileSettings struct {
 	Lines
 }
 
+// Writes implements settings.FileWriter.
+func (s *FileSettings) Writes() []settings.Path { return []settings.Path{s.Path} }
+
 // Validate reports a size at which nothing but rotating would be done.
 func (s *FileSettings) Validate() error {
 	if s.MaxSize != 0 && s.MaxSize < leastMaxSize {

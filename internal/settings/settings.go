@@ -23,6 +23,13 @@ package settings
 // Path is a file or folder; a relative one is taken from the configuration file's folder.
 type Path string
 
+// A FileWriter is a settings struct of something that writes files: whoever confines the
+// program must let it.
+type FileWriter interface {
+	// Writes returns the files that are written.
+	Writes() []Path
+}
+
 // Bytes is an amount of memory or disk: a number of bytes, or a text like "256MiB".
 type Bytes int64
 

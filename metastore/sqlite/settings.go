@@ -32,6 +32,9 @@ func Defaults() *Settings {
 	return &Settings{Path: "var/leptir.db", Synchronous: sqlitedb.Normal, BusyTimeout: 5 * time.Second}
 }
 
+// Writes implements settings.FileWriter.
+func (s *Settings) Writes() []settings.Path { return []settings.Path{s.Path} }
+
 // Validate reports what cannot be as it is.
 func (s *Settings) Validate() error {
 	switch {
