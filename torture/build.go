@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"github.com/backplane/leptir/internal/testbin"
+)
+
+// programs are the binaries of a run.
+type programs struct {
+	host    string
+	plugins []string // two versions of the plugin
+}
+
+// build builds them in a folder.
+func build(ctx context.Context, dir string, race, clocks bool) (*programs, error) {
+	p := &programs{host: filepath.Join(dir, "leptir-host")}
+	args := []string{"build", "-o", p.host}
+	if race {
+		args = append(args, "-race")
+	}
+	if clocks {
+		file, err := overlay(dir)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, "-overlay", file)
+	}
+	if err := goTool(ctx, append(args, "./cmd/leptir-host")...); err != nil {
+		return nil, err
+	}
+	for _, version := range []string{"1", "2"} {
+		file := filepath.Join(dir, "plugin-"+version)
+		if err := goTool(ctx, "-C", "torture", "build", "-mod=mod", "-modfile", modfile(), "-ldflags", "-s -w -X main.version="+version, "-o", file, "./plugin"); err != nil {
+			return nil, err
+		}
+		p.plugins = append(p.plugins, file)
+	}
+	return p, nil
+}
+
+// modfile is the go.mod that this module is built by; see the Makefile.
+func modfile() string {
+	if f := os.Getenv("TORTURE_MODFILE"); f != "" {
+		return f
+	}
+	return filepath.Join(testbin.Root(), "bin", "tools", "torture.mod")
+}
+
+// goTool runs the go command in leptir's folder.
+func goTool(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = testbin.Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[slices.Contains(args, "-race")])
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %v: %w\n%s", args, err, out)
+	}
+	return nil
+}

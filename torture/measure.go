@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/backplane/leptir/task"
+	"github.com/backplane/leptir/torture/journal"
+)
+
+// figures are what the measurements before the faults gave.
+type figures struct {
+	host   []time.Duration // from SIGKILL of a host to the next run of a task that it ran
+	plugin []time.Duration // from SIGKILL of a plugin process to the next run of its task
+}
+
+// slack is how much later than at the end of a lease a task of a dead host may run again.
+const slack = time.Second
+
+func (f *figures) good(lease time.Duration) bool {
+	return len(f.host) == 0 || slices.Max(f.host) <= lease+slack
+}
+
+// measure kills hosts and plugin processes while nothing else goes wrong, and measures how
+// long it takes until their tasks run again.
+func (r *run) measure(ctx context.Context) (*figures, error) {
+	f := &figures{}
+	for i := range r.o.measure {
+		if err := r.round(ctx, fmt.Sprintf("mh%d", i), i%len(r.hosts), true, &f.host); err != nil {
+			return f, err
+		}
+		for j := range 4 {
+			if err := r.round(ctx, fmt.Sprintf("mp%d-%d", i, j), (i+j)%len(r.hosts), false, &f.plugin); err != nil {
+				return f, err
+			}
+		}
+	}
+	return f, nil
+}
+
+// round has a task run in each place, and kills a host or its busy processes.
+func (r *run) round(ctx context.Context, name string, victim int, hostToo bool, took *[]time.Duration) error {
+	h := r.hosts[victim]
+	orders := make([]order, len(r.hosts)*r.o.workers)
+	for i := range orders {
+		o := order{id: task.ID(fmt.Sprintf("%s-%d", name, i)), kind: "slow"}
+		o.params.Milliseconds, o.params.Sum = 1500, journal.Sum("")
+		orders[i] = o
+	}
+	r.orders = append(r.orders, orders...)
+	if err := r.producer.run(ctx, orders, 0); err != nil {
+		return err
+	}
+	ran := func() map[string]journal.Run { // the latest run of each task
+		latest := map[string]journal.Run{}
+		lines, _ := journal.Read(r.settings.journal)
+		runs, _ := journal.Runs(lines)
+		for _, run := range runs {
+			if old, ok := latest[run.Task]; (!ok || run.Begin.After(old.Begin)) && len(run.Task) > len(name) && run.Task[:len(name)+1] == name+"-" {
+				latest[run.Task] = run
+			}
+		}
+		return latest
+	}
+	// Some of the tasks run on that host, unless the others were quicker.
+	began := time.Now()
+	var caught map[string]journal.Run
+	for len(caught) == 0 && time.Since(began) < 5*time.Second {
+		sleep(ctx, 20*time.Millisecond)
+		all := ran()
+		if len(all) < len(orders) {
+			continue
+		}
+		caught = map[string]journal.Run{}
+		for id, run := range all {
+			if run.Host == h.name && run.Outcome == "" {
+				caught[id] = run
+			}
+		}
+		break
+	}
+	killed := time.Now()
+	strike := struck{Fault: Fault{Host: victim, Kind: PluginKill}, Begin: killed}
+	if hostToo {
+		strike.Kind = HostKill
+		if err := h.kill(); err != nil {
+			return err
+		}
+	} else {
+		for _, run := range caught {
+			_ = syscall.Kill(run.PID, syscall.SIGKILL)
+		}
+	}
+	for id, before := range caught {
+		for {
+			if now := ran()[id]; now.Begin.After(before.Begin) {
+				*took = append(*took, now.Begin.Sub(killed))
+				break
+			}
+			if time.Since(killed) > 10*r.o.lease || !sleep(ctx, 10*time.Millisecond) {
+				return fmt.Errorf("task %s of %s has not run again", id, h.name)
+			}
+		}
+	}
+	strike.End = time.Now()
+	r.early = append(r.early, strike)
+	if hostToo {
+		if err := h.start(); err != nil {
+			return err
+		}
+	}
+	r.settle(ctx)
+	return r.up(ctx)
+}
+
+// up waits until all hosts have started.
+func (r *run) up(ctx context.Context) error {
+	for end := time.Now().Add(30 * time.Second); ; {
+		left := 0
+		for _, h := range r.hosts {
+			if files, _ := filepath.Glob(filepath.Join(h.dir, "state", "run", "*")); len(files) == 0 || len(h.plugins()) == 0 {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(end) || !sleep(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("%d hosts are not up after 30 s", left)
+		}
+	}
+}

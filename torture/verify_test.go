@@ -1,0 +1,159 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/task"
+	"github.com/backplane/leptir/torture/journal"
+)
+
+var noon = time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// at returns a run of a process on a host, in seconds since noon; to below 0 is no end.
+func at(id, host string, pid, attempt int, from, to float64, outcome string) journal.Run {
+	r := journal.Run{Task: id, Host: host, PID: pid, Attempt: attempt, Begin: noon.Add(time.Duration(from * float64(time.Second)))}
+	if to >= 0 {
+		r.End, r.Outcome = noon.Add(time.Duration(to*float64(time.Second))), outcome
+	}
+	return r
+}
+
+// record returns a record of a run.
+func recordOf(r journal.Run, rc task.ReturnCode) task.Record {
+	return task.Record{ID: task.ID(r.Task), Status: task.Completed, RetC: rc, Run: task.Run{Attempt: r.Attempt, Host: r.Host, Process: r.PID, Ended: r.End}}
+}
+
+// fine is evidence of three tasks that went well, one after a failure: a, b, and d, which is
+// doomed.
+func fine() *evidence {
+	e := &evidence{lease: 3 * time.Second, stores: []string{"one"}, pushed: map[task.ID]time.Time{}, again: map[task.ID]bool{},
+		queued: map[task.ID]brokers.Item{}, dead: map[task.ID][]brokers.Item{}, records: []map[task.ID]task.Record{{}}}
+	for _, id := range []task.ID{"a", "b", "d"} {
+		e.orders = append(e.orders, order{id: id, kind: "quick"})
+		e.pushed[id] = noon
+	}
+	e.orders[2].params.GiveUp = true
+	e.runs = []journal.Run{at("a", "h0", 1, 1, 1, 2, journal.OK), at("b", "h1", 2, 1, 1, 2, journal.Fail), at("b", "h1", 2, 2, 3, 4, journal.OK),
+		at("d", "h0", 1, 1, 5, 6, journal.GiveUp)}
+	e.records[0]["a"] = recordOf(e.runs[0], task.Success)
+	e.records[0]["b"] = recordOf(e.runs[2], task.Success)
+	e.records[0]["d"] = recordOf(e.runs[3], task.Error)
+	e.dead["d"] = []brokers.Item{{ID: "d"}}
+	return e
+}
+
+func strikes(k Kind, host int, from, to float64) struck {
+	return struck{Fault: Fault{Kind: k, Host: host}, Begin: noon.Add(time.Duration(from * float64(time.Second))), End: noon.Add(time.Duration(to * float64(time.Second)))}
+}
+
+func TestVerdictOfWhatWentWell(t *testing.T) {
+	t.Parallel()
+	v := verify(fine())
+	require.True(t, v.good())
+	require.Equal(t, []int{3, 3, 4, 1, 1, 0}, []int{v.pushed, v.recorded, v.runs, v.retries, v.deadLetters, len(v.extra)})
+}
+
+func TestVerdictOfWhatWentWrong(t *testing.T) {
+	t.Parallel()
+	success := task.Success
+	for name, c := range map[string]struct {
+		spoil       func(e *evidence)
+		lost, stuck string
+		wrong, dead string
+		unexplained int
+	}{
+		"a task is gone": {func(e *evidence) { delete(e.records[0], "a") }, "a: neither recorded nor queued", "", "", "", 0},
+		"a task is gone without a run": {func(e *evidence) {
+			e.orders, e.pushed["x"] = append(e.orders, order{id: "x"}), noon
+		}, "x: neither recorded nor queued; it ran 0 times", "", "", "", 0},
+		"a dead letter is gone":     {func(e *evidence) { delete(e.dead, "d") }, "d: it has failed for good and is not among the dead letters", "", "", "", 0},
+		"a task is left leased":     {func(e *evidence) { e.queued["a"] = brokers.Item{State: brokers.StateLeased} }, "", "a: it is still in the queue, leased", "", "", 0},
+		"a good task is buried":     {func(e *evidence) { e.dead["a"] = []brokers.Item{{ID: "a"}} }, "", "", "", "a: it is among the dead letters", 0},
+		"a dead letter is doubled":  {func(e *evidence) { e.dead["d"] = make([]brokers.Item, 2) }, "", "", "", "d: it is among the dead letters 2 times", 0},
+		"success without a run":     {func(e *evidence) { e.runs = e.runs[1:] }, "", "", "a: record in one: no run of that host, process and attempt", "", 0},
+		"success of another host":   {func(e *evidence) { e.runs[0].Host = "h2" }, "", "", "a: record in one: no run of that host", "", 0},
+		"success of another try":    {func(e *evidence) { e.runs[0].Attempt = 2 }, "", "", "a: record in one: no run of that host", "", 0},
+		"success of a failed run":   {func(e *evidence) { e.runs[0].Outcome = journal.Fail }, "", "", "a: record in one: no run of that host", "", 0},
+		"success of a killed run":   {func(e *evidence) { e.runs[0].Outcome, e.runs[0].End = "", time.Time{} }, "", "", "a: record in one: no run of that host", "", 0},
+		"success of a doomed task":  {func(e *evidence) { e.records[0]["d"] = recordOf(e.runs[3], success) }, "", "", "d: record in one: it tells of success", "", 0},
+		"failure of a good task":    {func(e *evidence) { e.records[0]["a"] = recordOf(e.runs[0], task.Error) }, "", "", "a: record in one: it tells of a failure for good", "", 0},
+		"a record that has no end":  {func(e *evidence) { e.records[0]["a"] = task.Record{ID: "a", Status: task.InProgress} }, "", "", "a: record in one: it says that the task has not ended", "", 0},
+		"other parameters":          {func(e *evidence) { e.runs[1].Outcome = journal.Broken }, "", "", "b: attempt 1 ran with other parameters", "", 0},
+		"a task that nobody pushed": {func(e *evidence) { e.runs = append(e.runs, at("x", "h0", 1, 1, 9, 10, journal.OK)) }, "", "", "x: it ran, and nobody has heard", "", 0},
+		"a store without a record": {func(e *evidence) {
+			e.stores, e.records = append(e.stores, "two"), append(e.records, map[task.ID]task.Record{"a": e.records[0]["a"], "d": e.records[0]["d"]})
+		}, "", "", "b: 1 of 2 stores have its record", "", 0},
+		"stores that contradict": {func(e *evidence) {
+			e.runs = append(e.runs, at("a", "h1", 9, 1, 1, 2, journal.OK))
+			e.struck = append(e.struck, strikes(HostStop, all, 0, 9))
+			e.stores, e.records = append(e.stores, "two"), append(e.records, map[task.ID]task.Record{"a": recordOf(e.runs[4], success), "b": e.records[0]["b"], "d": e.records[0]["d"]})
+		}, "", "", "a: the stores contradict each other", "", 0},
+		"a run that nothing asked for": {func(e *evidence) { e.runs = append(e.runs, at("a", "h0", 1, 1, 1, 1.5, journal.OK)) }, "", "", "", "", 1},
+		"the record of an older run": {func(e *evidence) {
+			e.runs = append(e.runs, at("a", "h2", 3, 1, 60, 61, journal.OK))
+			e.struck = append(e.struck, strikes(HostStop, 0, 1.5, 30))
+		}, "", "", "a: record in one: a later run ended as well", "", 0},
+		"a child that was not run": {func(e *evidence) { e.orders[0].params.Child = "a-child" }, "a-child: neither recorded nor queued; it ran 0 times", "", "", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := fine()
+			c.spoil(e)
+			v := verify(e)
+			require.False(t, v.good())
+			for _, f := range []struct {
+				want string
+				got  []string
+			}{{c.lost, v.lost}, {c.stuck, v.stuck}, {c.wrong, v.wrong}, {c.dead, v.wrongDead}} {
+				if f.want == "" {
+					require.Empty(t, f.got)
+					continue
+				}
+				require.Len(t, f.got, 1)
+				require.Contains(t, f.got[0], f.want)
+			}
+			require.Equal(t, c.unexplained, v.unexplained())
+		})
+	}
+}
+
+func TestCausesOfSecondRuns(t *testing.T) {
+	t.Parallel()
+	first := at("a", "h0", 1, 1, 10, 11, journal.OK)
+	died := at("a", "h0", 1, 1, 10, -1, "")
+	for name, c := range map[string]struct {
+		first  journal.Run
+		struck []struck
+		again  bool
+		want   string
+	}{
+		"its host was killed":                  {died, []struck{strikes(HostKill, 0, 10.5, 11)}, false, "host-kill"},
+		"another host was killed":              {died, []struck{strikes(HostKill, 1, 10.5, 11)}, false, ""},
+		"its host had been killed long ago":    {died, []struck{strikes(HostKill, 0, 1, 2)}, false, ""},
+		"its host was killed long after":       {first, []struck{strikes(HostKill, 0, 15, 16)}, false, ""},
+		"its host was stopped":                 {first, []struck{strikes(HostStop, 0, 9, 20)}, false, "host-stop"},
+		"the server was killed":                {first, []struck{strikes(ServerKill, all, 11.2, 12)}, false, "server-kill"},
+		"a kill is likelier than a slow line":  {died, []struck{strikes(QueueLatency, 0, 5, 20), strikes(HostKill, 0, 10.5, 11)}, false, "host-kill"},
+		"a store that fails is no cause":       {first, []struck{strikes(StoreFull, all, 5, 20)}, false, ""},
+		"a kill while the store failed":        {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill"},
+		"a new plugin is no cause":             {first, []struck{strikes(PluginGood, all, 10, 11)}, false, ""},
+		"what was not carried out is no cause": {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, ""},
+		"the producer pushed it again":         {first, nil, true, "pushed again by the producer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := fine()
+			second := at("a", "h1", 5, 1, 30, 31, journal.OK)
+			e.runs = append(e.runs[1:], c.first, second)
+			e.records[0]["a"] = recordOf(second, task.Success)
+			e.struck, e.again["a"] = c.struck, c.again
+			v := verify(e)
+			require.Len(t, v.extra, 1)
+			require.Equal(t, c.want, v.extra[0].cause)
+		})
+	}
+}
