@@ -50,7 +50,7 @@ plugin "deaf" {
 	h.waitFor("leptir-host is running")
 
 	eat, bomb, spin := newTask("eat", "{}"), newTask("fork-bomb", "{}"), newTask("spin", "{}")
-	spin.TimeLimit = time.Second
+	spin.TimeLimit = 4 * time.Second
 	others := many(200, "demo.noop")
 	b.push(append([]task.Task{eat, bomb, spin}, others...)...)
 	records := b.records(append([]task.Task{eat, bomb, spin}, others...), time.Minute)

@@ -20,8 +20,8 @@ const (
 	// abortShare and abortMost say how long before its time limit a process is aborted (by
 	// SIGQUIT) that has not answered: it cannot be asked for its stacks in any other way, and
 	// must be dead at the limit. abortLeast is the shortest limit with time for that.
-	abortShare = 50
-	abortMost  = 100 * time.Millisecond
+	abortShare = 20
+	abortMost  = 250 * time.Millisecond
 	abortLeast = 500 * time.Millisecond
 	// retireGrace is how long a process may take to end when it is told to.
 	retireGrace = 5 * time.Second
