@@ -225,7 +225,7 @@ func (i Installer) run(ctx context.Context, command []string, limit time.Duratio
 	if i.DryRun {
 		return nil
 	}
-	if i.Root != "" {
+	if i.Root != "" && !filepath.IsAbs(command[0]) {
 		if command[0] != "systemctl" || command[len(command)-1] == "daemon-reload" {
 			return nil // they know this root alone
 		}

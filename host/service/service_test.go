@@ -206,7 +206,7 @@ func TestInitScript(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	t.Cleanup(func() { _ = exec.Command(script, "stop").Run() })
+	t.Cleanup(func() { _ = exec.Command(s.Control, "stop", "-now", "-config", s.Config).Run() }) // if a step has failed
 	run := func(action string) (string, int) {
 		cmd := exec.CommandContext(ctx, script, action)
 		cmd.WaitDelay = time.Second
@@ -241,8 +241,8 @@ func TestInitScript(t *testing.T) {
 	require.NoFileExists(t, script)
 	log, err := os.ReadFile(filepath.Join(root, "log/leptir.log"))
 	require.NoError(t, err)
-	require.Equal(t, 4, strings.Count(string(log), "leptir-host is running"))
-	require.Equal(t, 4, strings.Count(string(log), " stopped\n"))
+	require.Equal(t, 4, strings.Count(string(log), "leptir-host is running"), "%s", log)
+	require.Equal(t, 4, strings.Count(string(log), " stopped\n"), "%s", log)
 }
 
 func Example() {
