@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +33,7 @@ func (p *program) pluginsCommand() *cobra.Command {
 			return usagef("say what to do: the commands are %s", strings.Join(commandNames(cmd), ", "))
 		},
 	}
-	plugins.AddCommand(p.pluginsList(), p.pluginsShow(), p.pluginsVerify(), p.pluginsLock())
+	plugins.AddCommand(p.pluginsList(), p.pluginsShow(), p.pluginsVerify(), p.pluginsLock(), p.pluginsReload())
 	return plugins
 }
 
@@ -97,6 +98,55 @@ func (p *program) pluginsLock() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&add, "add", false, "keep the sums that are pinned already beside the new ones, for the time of a change")
 	return cmd
+}
+
+func (p *program) pluginsReload() *cobra.Command {
+	var pid string
+	timeout := time.Minute
+	cmd := &cobra.Command{
+		Use:   "reload [flags]",
+		Short: "Have the host on this machine judge all plugins anew, and list them.",
+		Long: "Have the host on this machine reload: it reads its configuration and the lock file anew, looks at the plugin folder, and tries plugins " +
+			"again that did not come up. Then list the plugins. A host sees new and changed plugins by itself; this is for the impatient, and for lock files.",
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return p.reloadPlugins(cmd.Context(), pid, timeout) },
+	}
+	hostFlags(cmd, &pid)
+	cmd.Flags().Var(newValue(&timeout, "DURATION", duration), "timeout", "wait no longer than this (default: 1m)")
+	return cmd
+}
+
+func (p *program) reloadPlugins(ctx context.Context, pid string, timeout time.Duration) error {
+	cfg, _, err := p.load()
+	if err != nil {
+		return err
+	}
+	state := string(cfg.Host.StateDir)
+	_, before := catalog.SavedPlugins(state)
+	if err := p.reloadHost(ctx, pid, timeout); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	tick := time.NewTicker(hostLook)
+	defer tick.Stop()
+	for {
+		plugins, at := catalog.SavedPlugins(state)
+		judged := !slices.ContainsFunc(plugins, func(s catalog.KnownPlugin) bool { return s.Status == catalog.StatusProbing })
+		if at.After(before) && judged {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("the host has not judged all plugins within %s; see them with: leptirctl plugins list", timeout)
+		}
+	}
+	f, err := p.lookAtPlugins(ctx, false)
+	if err != nil {
+		return err
+	}
+	return p.printPlugins(f, false)
 }
 
 // pluginFolder is what is known of a plugin folder.
