@@ -1,0 +1,74 @@
+package pool
+
+import (
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/host/process/sandbox"
+	"github.com/backplane/leptir/internal/testbin"
+	"github.com/backplane/leptir/task"
+)
+
+// BenchmarkWarm is what all limits together cost a task in a process that is there already:
+// rounds of tasks, one after the other, in turns with limits and without.
+func BenchmarkWarm(b *testing.B) {
+	const round = 500
+	limits := sandbox.Limits{MemoryMax: 512 << 20, CPUMax: 2, PidsMax: 512, OpenFiles: 1024, ScratchMax: 64 << 20,
+		NoNewPrivs: true, ProtectHost: true, PathsRead: []string{"/etc"}, NoNetwork: true}
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	l, err := process.NewLauncher(b.TempDir(), quiet, hclog.NewNullLogger(), func(process.Line) {})
+	require.NoError(b, err)
+	defer l.Close()
+	var pools [2]*Pool
+	for i := range pools {
+		spec := process.Spec{Plugin: "demo", Path: testbin.Build(b, "plugins/demo")}
+		if i == 1 {
+			spec.Limits, spec.OutputMax = limits, 1<<30
+		}
+		pools[i] = New(Options{Workers: 1, Launcher: l, Logger: quiet, Observer: &bundle{}})
+		defer pools[i].Close()
+		pools[i].SetPlugins([]Plugin{{Name: "demo", Generation: 1, Types: demoTypes, Spec: spec}})
+	}
+	n := 0
+	run := func(p *Pool, tasks int) time.Duration {
+		began := time.Now()
+		for range tasks {
+			n++
+			require.NoError(b, p.Submit([]*Job{{Task: task.Task{ID: task.ID(strconv.Itoa(n)), Type: "demo.noop"}, Attempt: 1, Limit: time.Minute}}))
+			require.Equal(b, Ended, (<-p.Outcomes())[0].Kind)
+		}
+		return time.Since(began) / time.Duration(tasks)
+	}
+	var took [2][]time.Duration
+	for _, p := range pools {
+		run(p, 2*round)
+	}
+	for turn := 0; b.Loop(); turn++ {
+		for k := range pools {
+			i := (turn + k) % 2 // neither is always the first
+			took[i] = append(took[i], run(pools[i], round))
+		}
+	}
+	median := func(d []time.Duration) float64 {
+		slices.Sort(d)
+		return float64(d[len(d)/2].Nanoseconds()) / 1000
+	}
+	free, held := median(took[0]), median(took[1])
+	b.ReportMetric(free, "µs/task-free")
+	b.ReportMetric(held, "µs/task-limited")
+	b.ReportMetric((held/free-1)*100, "%more")
+	for _, p := range pools { // somebody must receive until the end
+		go func() {
+			for range p.Outcomes() {
+			}
+		}()
+	}
+}
