@@ -178,7 +178,7 @@ func object(t testing.TB, text string) map[string]any {
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
-	for _, command := range []string{"", "push", "task", "status", "dead", "dead list", "dead show", "dead retry", "dead delete", "dead purge", "cancel", "queue", "queue list", "queue pause", "queue resume", "validate", "version", "completion", "run", "new", "new plugin"} {
+	for _, command := range []string{"", "push", "task", "status", "dead", "dead list", "dead show", "dead retry", "dead delete", "dead purge", "cancel", "queue", "queue list", "queue pause", "queue resume", "validate", "version", "completion", "run", "new", "new plugin", "stop", "reload", "running", "install", "uninstall"} {
 		args := strings.Fields(command)
 		fmt.Fprintf(&all, "$ leptirctl %s\n", strings.Join(append(args, "-help"), " "))
 		r := run(t.Context(), "", append(args, "-help")...)
