@@ -43,7 +43,8 @@ type Host struct {
 	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
-	gaps     []LimitGap
+	machine  *sandbox.Machine
+	gaps     atomic.Pointer[[]LimitGap]
 	reports  *report.Hub
 	types    types
 	pins     pins
@@ -82,12 +83,11 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	if err = h.pins.load(string(cfg.Host.PluginLock)); err != nil {
 		return h, err
 	}
-	machine := sandbox.Look(cfg.Host.CgroupParent)
-	h.gaps = limitGaps(cfg, machine)
-	if err = checkLimits(h.gaps, logger); err != nil {
+	h.machine = sandbox.Look(cfg.Host.CgroupParent)
+	if err = h.takeLimits(cfg); err != nil {
 		return h, err
 	}
-	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logging.Detail(logger)), h.printed, process.OnMachine(machine))
+	h.launcher, err = process.NewLauncher(filepath.Join(state, "run"), logger, logging.HCLog(logging.Detail(logger)), h.printed, process.OnMachine(h.machine))
 	if err != nil {
 		return h, fmt.Errorf("state folder %q: %w", state, err)
 	}
@@ -132,7 +132,7 @@ func (h *Host) dispatchOptions() dispatch.Options {
 		Reports: h.reports}
 	for _, b := range h.brokers {
 		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
-			CountFor: b.TaskCountCachingTime, Broker: b.Handle})
+			CountFor: b.TaskCountCachingTime, DeadRetention: b.DeadRetention, Broker: b.Handle})
 	}
 	for _, s := range h.stores {
 		o.Stores = append(o.Stores, dispatch.Store{Name: s.Name, Drop: s.OnFailure == config.OnFailureDrop, Store: s.Handle})
@@ -318,5 +318,5 @@ type Status struct {
 
 // Status returns the host's present state.
 func (h *Host) Status() Status {
-	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status(), Gaps: h.gaps, Reports: h.reports.Stats()}
+	return Status{Pool: h.pool.Status(), Brokers: h.dispatch.Status(), Gaps: *h.gaps.Load(), Reports: h.reports.Stats()}
 }

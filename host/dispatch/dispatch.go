@@ -25,6 +25,8 @@ type Broker struct {
 	Priority int
 	// CountFor is how long the number of waiting tasks is remembered.
 	CountFor time.Duration
+	// DeadRetention is how long dead letters are kept; 0 is for ever.
+	DeadRetention time.Duration
 	Broker   brokers.Broker
 }
 
@@ -77,6 +79,8 @@ type Options struct {
 	Reports ErrorReporter
 	// Backoff returns how long to wait before the attempt after the given one.
 	Backoff func(attempt int) time.Duration
+	// Meter is told of what is counted; nil: nobody is.
+	Meter Meter
 	// Retry returns how tasks of a type are retried; nil: all by MaxAttempts and Backoff.
 	Retry func(taskType string) Retry
 }
@@ -112,6 +116,7 @@ type Dispatcher struct {
 	reported map[string]time.Time // types of which it was reported that they are not served
 
 	telling telling
+	inPool  atomic.Int64 // jobs submitted whose outcomes have not been received
 }
 
 // New starts a dispatcher.
@@ -119,6 +124,9 @@ func New(o Options) *Dispatcher {
 	o.MaxAttempts = max(1, o.MaxAttempts)
 	if o.MaxCrashes < 1 {
 		o.MaxCrashes = defaultMaxCrashes
+	}
+	if o.Meter == nil {
+		o.Meter = noMeter{}
 	}
 	if o.Backoff == nil {
 		o.Backoff = DefaultBackoff
@@ -143,6 +151,9 @@ func New(o Options) *Dispatcher {
 		d.wg.Go(s.serve)
 		d.wg.Go(s.renew)
 		d.wg.Go(s.watchCancelled)
+		if b.DeadRetention > 0 {
+			d.wg.Go(s.purgeLoop)
+		}
 		d.outWG.Go(s.settleLoop)
 		if w, ok := brokers.Ability[brokers.Waiter](b.Broker); ok {
 			d.wg.Go(func() { s.waitLoop(w) })
@@ -221,6 +232,12 @@ func (d *Dispatcher) addHeld(n int) {
 		}
 	}
 }
+
+// InPool returns how many jobs the pool has been handed and has not returned.
+func (d *Dispatcher) InPool() int { return int(d.inPool.Load()) }
+
+// Stores returns the stores' present state, in the order of the configuration.
+func (d *Dispatcher) Stores() []StoreStatus { return d.stores.status() }
 
 // SourceStatus is a look at one broker, as this host sees it.
 type SourceStatus struct {

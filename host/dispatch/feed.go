@@ -207,7 +207,9 @@ func (d *Dispatcher) submit(deliveries []*delivery) {
 	if len(jobs) == 0 {
 		return
 	}
+	d.inPool.Add(int64(len(jobs)))
 	if err := d.o.Pool.Submit(jobs); err != nil {
+		d.inPool.Add(-int64(len(jobs)))
 		for _, j := range jobs {
 			d.release(j.Tag.(*delivery), time.Time{}, "")
 		}

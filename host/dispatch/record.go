@@ -54,10 +54,11 @@ type writer struct {
 	logger *slog.Logger
 	queue  *mailbox[entry]
 
-	waiting atomic.Int64
-	dropped atomic.Int64
-	mu      sync.Mutex
-	problem string
+	waiting  atomic.Int64
+	dropped  atomic.Int64
+	failures atomic.Int64
+	mu       sync.Mutex
+	problem  string
 }
 
 func newRecorder(ctx context.Context, stores []Store, logger *slog.Logger) *recorder {
@@ -148,6 +149,7 @@ func (w *writer) write(ctx context.Context, batch []entry) error {
 			}
 			return nil
 		}
+		w.failures.Add(1)
 		w.setProblem(err.Error())
 		if try == 0 || try%20 == 0 {
 			w.logger.Error("meta storage fails; it will be tried again", "store", w.Name, "error", err, "records", len(records),
@@ -206,13 +208,15 @@ type StoreStatus struct {
 	Name    string `json:"name"`
 	Waiting int64  `json:"waiting"` // records not written yet
 	Dropped int64  `json:"dropped"`
-	Problem string `json:"problem,omitempty"`
+	// Failures is how many writes have failed; each is tried again.
+	Failures int64  `json:"failures"`
+	Problem  string `json:"problem,omitempty"`
 }
 
 func (r *recorder) status() (all []StoreStatus) {
 	for _, w := range r.writers {
 		w.mu.Lock()
-		all = append(all, StoreStatus{Name: w.Name, Waiting: w.waiting.Load(), Dropped: w.dropped.Load(), Problem: w.problem})
+		all = append(all, StoreStatus{Name: w.Name, Waiting: w.waiting.Load(), Dropped: w.dropped.Load(), Failures: w.failures.Load(), Problem: w.problem})
 		w.mu.Unlock()
 	}
 	return all

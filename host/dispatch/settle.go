@@ -32,6 +32,7 @@ const (
 // receive turns outcomes into records and settlements until the pool is closed.
 func (d *Dispatcher) receive() {
 	for outcomes := range d.o.Pool.Outcomes() {
+		d.inPool.Add(-int64(len(outcomes)))
 		now := time.Now()
 		records := make([]task.Record, 0, len(outcomes))
 		settlements := map[*source][]brokers.Settlement{}
@@ -64,6 +65,11 @@ func (d *Dispatcher) receive() {
 // finish records, then settles: in this order, so that a host that dies between the two
 // leaves a task that is settled by its record, not one that has vanished.
 func (d *Dispatcher) finish(records []task.Record, settlements map[*source][]brokers.Settlement) {
+	for i := range records {
+		if !records[i].Run.Ended.IsZero() {
+			d.o.Meter.Ended(&records[i])
+		}
+	}
 	d.stores.put(records, func(ok bool) {
 		for s, batch := range settlements {
 			if ok {

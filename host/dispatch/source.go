@@ -340,6 +340,7 @@ func (s *source) extend(batch []*delivery) {
 
 // lostLocked ends the run of a task that is no longer ours. s.mu is held.
 func (s *source) lostLocked(dv *delivery, why string) {
+	s.d.o.Meter.LeaseLost(s.Name)
 	s.d.o.Logger.Warn("lease lost; the task is stopped here and runs again elsewhere", "task", dv.Task.ID, "type", dv.Task.Type, "broker", s.Name, "why", why)
 	if job := dv.job; job != nil {
 		// The pool may be waiting for us to take an outcome.

@@ -78,7 +78,11 @@ func (d *Dispatcher) goOn(u *undoing) {
 	u.dv.source.mu.Unlock()
 	if lost {
 		u.forget()
-	} else if d.o.Pool.Submit([]*pool.Job{job}) != nil {
+		return
+	}
+	d.inPool.Add(1)
+	if d.o.Pool.Submit([]*pool.Job{job}) != nil {
+		d.inPool.Add(-1)
 		u.giveBack(time.Time{})
 	}
 }

@@ -234,6 +234,32 @@ type PluginStatus struct {
 	RetryAt    time.Time `json:"retry_at,omitzero"`
 }
 
+// Accounts is what the pool counts, to be compared with what others count.
+type Accounts struct {
+	Workers   int `json:"workers"`   // the most tasks that run at once
+	Running   int `json:"running"`   // processes that have tasks
+	Processes int `json:"processes"` // those, idle ones, those that start, and those that are about to end
+	Jobs      int `json:"jobs"`      // submitted, and their outcomes not received
+}
+
+// Accounts returns the pool's present counts.
+func (p *Pool) Accounts() (a Accounts) {
+	p.call(func() {
+		a.Workers, a.Jobs = p.opts.Workers, len(p.pending)
+		for _, g := range p.order {
+			a.Processes += len(g.busy) + len(g.idle) + g.starting
+			a.Jobs += len(g.queue)
+			for w := range g.busy {
+				a.Jobs += w.held
+				if w.busy {
+					a.Running++
+				}
+			}
+		}
+	})
+	return a
+}
+
 // Status returns the pool's present state.
 func (p *Pool) Status() (s Status) {
 	p.call(func() {

@@ -171,6 +171,18 @@ func (l *Launcher) Live() int {
 	return len(l.live)
 }
 
+// Working returns how many of the live processes were started to run tasks.
+func (l *Launcher) Working() (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for p := range l.live {
+		if !p.spec.NoTasks {
+			n++
+		}
+	}
+	return n
+}
+
 // PIDs returns the ids of the processes that have been started and not been reaped, in no
 // order.
 func (l *Launcher) PIDs() []int {
