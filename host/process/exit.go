@@ -31,6 +31,12 @@ const (
 	ReasonLimit     Reason = "limit"   // killed at a limit of its block limits {} other than memory
 )
 
+// Reasons returns the closed set.
+func Reasons() []Reason {
+	return []Reason{ReasonTimeout, ReasonMemory, ReasonLimit, ReasonSignal, ReasonExit, ReasonHandshake, ReasonProtocol,
+		ReasonLost, ReasonShutdown, ReasonCancelled, ReasonLease, ReasonRetired}
+}
+
 // Exit is the end of a process.
 type Exit struct {
 	Reason Reason
