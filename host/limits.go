@@ -54,6 +54,17 @@ func limitGaps(cfg *config.Config, machine *sandbox.Machine) (gaps []LimitGap) {
 	return gaps
 }
 
+// takeLimits checks what limits of a configuration this machine enforces, and keeps the gaps
+// for Status. The error names those that it must.
+func (h *Host) takeLimits(cfg *config.Config) error {
+	gaps := limitGaps(cfg, h.machine)
+	if err := checkLimits(gaps, h.logger); err != nil {
+		return err
+	}
+	h.gaps.Store(&gaps)
+	return nil
+}
+
 // checkLimits says once what limits the machine does not enforce. The error names those that
 // it must.
 func checkLimits(gaps []LimitGap, logger *slog.Logger) error {

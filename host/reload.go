@@ -50,7 +50,7 @@ var ErrStopping = errors.New("the host is stopping")
 // Reload takes over what of a new configuration can be changed while the host runs, and says
 // what that is, and what cannot. Running tasks go on with what they were started with. A
 // plugin whose block has changed gets new processes, one by one. Reload waits for no task.
-// It is safe for concurrent use.
+// On an error nothing has changed. It is safe for concurrent use.
 func (h *Host) Reload(cfg *config.Config) (Reloaded, error) {
 	h.reloading.Lock()
 	defer h.reloading.Unlock()
@@ -74,6 +74,9 @@ func (h *Host) Reload(cfg *config.Config) (Reloaded, error) {
 		take(&next.Host, &cfg.Host)
 	}
 	next.Plugins, next.Loggers = cfg.Plugins, cfg.Loggers
+	if err := h.takeLimits(&next); err != nil {
+		return Reloaded{}, err
+	}
 	h.live.Store(&next)
 	h.pool.Resize(next.Host.NumberOfWorkers)
 	h.dispatch.Tune(tuning(&next.Host))

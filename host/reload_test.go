@@ -88,6 +88,28 @@ broker "sqlite" "other" {
 	require.Contains(t, texts(r.Restart), `host: lease_time: "30s" → "7s"`)
 	require.Contains(t, texts(r.Restart), `broker "sqlite" "other" added`)
 
+	// Limits that are strict and that this machine does not enforce change nothing.
+	strict := b.parse(`
+host {
+  number_of_workers = 9
+}
+plugin "demo" {
+  limits {
+    memory_max  = "1GiB"
+    cpu_max     = 1
+    scratch_max = "1MiB"
+    network     = false
+    paths_read  = ["/usr"]
+    strict      = true
+  }
+}
+`)
+	if gaps := host.LimitGaps(strict); len(gaps) > 0 {
+		_, err = h.Reload(strict)
+		require.ErrorContains(t, err, `limits of plugin "demo" are strict, and `)
+		require.Equal(t, 3, h.Status().Pool.Workers)
+	}
+
 	// More run at once now, in new processes, with the new limit, and are tried twice; what
 	// runs goes on.
 	spins := []task.Task{newTask("demo.spin", ""), newTask("demo.spin", "")}
