@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,8 @@ type LimitGap struct {
 	Plugins []string `json:"plugins"`
 	// Strict are those of them that do not run without it.
 	Strict []string `json:"strict,omitempty"`
+	// Default says that nobody has asked for the limit: it is one that plugins have anyway.
+	Default bool `json:"default,omitempty"`
 }
 
 // String returns the gap as a sentence.
@@ -27,19 +30,20 @@ func (g LimitGap) String() string {
 	return fmt.Sprintf("limits of %s: %s", strings.Join(g.Plugins, ", "), g.Gap)
 }
 
-// LimitGaps returns which limits of the configuration the kernel of this machine does not
-// enforce for the calling program.
+// LimitGaps returns which limits that the configuration asks for the kernel of this machine
+// does not enforce for the calling program.
 func LimitGaps(cfg *config.Config) []LimitGap {
-	return limitGaps(cfg, sandbox.Look(cfg.Host.CgroupParent))
+	return slices.DeleteFunc(limitGaps(cfg, sandbox.Look(cfg.Host.CgroupParent)), func(g LimitGap) bool { return g.Default })
 }
 
 func limitGaps(cfg *config.Config, machine *sandbox.Machine) (gaps []LimitGap) {
 	add := func(name string, l config.Limits) {
 		for _, gap := range machine.Gaps(sandboxLimits(l)) {
-			i := slices.IndexFunc(gaps, func(g LimitGap) bool { return g.Gap == gap })
+			def := !l.Strict && config.IsDefaultLimit(l, gap.Setting)
+			i := slices.IndexFunc(gaps, func(g LimitGap) bool { return g.Gap == gap && g.Default == def })
 			if i < 0 {
 				i = len(gaps)
-				gaps = append(gaps, LimitGap{Gap: gap})
+				gaps = append(gaps, LimitGap{Gap: gap, Default: def})
 			}
 			gaps[i].Plugins = append(gaps[i].Plugins, name)
 			if l.Strict {
@@ -74,7 +78,11 @@ func checkLimits(gaps []LimitGap, logger *slog.Logger) error {
 			errs = append(errs, fmt.Errorf("limits of %s are strict, and %s", strings.Join(g.Strict, ", "), g.Gap))
 			continue
 		}
-		logger.Warn("a limit is not enforced by the kernel", "setting", g.Setting, "why", g.Why, "plugins", strings.Join(g.Plugins, ", "))
+		level := slog.LevelWarn
+		if g.Default {
+			level = slog.LevelInfo
+		}
+		logger.Log(context.Background(), level, "a limit is not enforced by the kernel", "setting", g.Setting, "why", g.Why, "plugins", strings.Join(g.Plugins, ", "))
 	}
 	return errors.Join(errs...)
 }

@@ -28,6 +28,15 @@ func TestLimitGaps(t *testing.T) {
 	require.NoError(t, checkLimits(gaps, slog.New(slog.NewTextHandler(&log, nil))))
 	require.Equal(t, 1, strings.Count(log.String(), "setting=cpu_max"))
 
+	// What nobody has asked for is told more quietly.
+	d := cfg.PluginDefaults()
+	d.Limits = config.Limits{PidsMax: 512, Network: true}
+	quiet := limitGaps(&config.Config{Plugins: map[string]config.Plugin{"d": d}}, machine)
+	require.Equal(t, "pids_max", quiet[0].Setting)
+	require.True(t, quiet[0].Default)
+	d.Limits.PidsMax = 100
+	require.False(t, limitGaps(&config.Config{Plugins: map[string]config.Plugin{"d": d}}, machine)[0].Default)
+
 	p := cfg.Plugins["b"]
 	p.Limits.Strict = true
 	cfg.Plugins["b"] = p

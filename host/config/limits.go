@@ -38,6 +38,19 @@ func defaultLimits() Limits {
 	return Limits{PidsMax: 512, NoNewPrivs: true, ProtectHost: true, Network: true}
 }
 
+// IsDefaultLimit reports whether a limit, by the name of its setting, is what it is without
+// anybody's having asked for it.
+func IsDefaultLimit(l Limits, setting string) bool {
+	d := defaultLimits()
+	switch setting {
+	case "pids_max":
+		return l.PidsMax == d.PidsMax
+	case "protect_host":
+		return l.ProtectHost == d.ProtectHost
+	}
+	return false
+}
+
 // check reports limits that no process could live with.
 func (l *Limits) check() (errs []error) {
 	add := func(format string, args ...any) { errs = append(errs, fmt.Errorf("limits: "+format, args...)) }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host"
 	"github.com/backplane/leptir/host/config"
 )
 
@@ -29,6 +30,9 @@ const (
 type statusReport struct {
 	Brokers      []brokerStatus `json:"brokers"`
 	MetaStorages []storeStatus  `json:"meta_storages"`
+	// LimitGaps are limits of plugins that this machine does not enforce, were the host run
+	// by who asks.
+	LimitGaps []host.LimitGap `json:"limit_gaps,omitempty"`
 }
 
 // brokerStatus is one broker of a statusReport. Where Error is set the counts mean
@@ -81,6 +85,7 @@ func (p *program) status(ctx context.Context, asJSON bool) error {
 		return err
 	}
 	report := gatherStatus(ctx, cfg)
+	report.LimitGaps = host.LimitGaps(cfg)
 	if asJSON {
 		err = p.out.json(report, false)
 	} else {
@@ -220,6 +225,9 @@ func (p *program) printStatus(report statusReport) error {
 	}
 	if err := p.out.table(rows); err != nil {
 		return err
+	}
+	for _, gap := range report.LimitGaps {
+		notes = append(notes, gap.String())
 	}
 	if len(notes) > 0 {
 		fmt.Fprintln(p.out)

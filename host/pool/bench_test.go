@@ -20,7 +20,7 @@ import (
 // BenchmarkWarm is what all limits together cost a task in a process that is there already:
 // rounds of tasks, one after the other, in turns with limits and without.
 func BenchmarkWarm(b *testing.B) {
-	const round = 500
+	const round = 100
 	limits := sandbox.Limits{MemoryMax: 512 << 20, CPUMax: 2, PidsMax: 512, OpenFiles: 1024, ScratchMax: 64 << 20,
 		NoNewPrivs: true, ProtectHost: true, PathsRead: []string{"/etc"}, NoNetwork: true}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
