@@ -43,6 +43,8 @@ func run(ctx context.Context) error {
 	limit := flag.Duration("timeout", 90*time.Minute, "the most time that all of it may take")
 	guarding := flag.Bool("guard", false, "compare allocations and ratios with baseline.json")
 	update := flag.Bool("update", false, "with -guard: write baseline.json anew")
+	profile := flag.String("profile", "", "run no-op tasks through a host on this `backend` (redis, sqlite, mongodb) and write cpu.prof and allocs.prof")
+	profiled := flag.Int("profile-tasks", 100000, "with -profile: how many")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -52,6 +54,8 @@ func run(ctx context.Context) error {
 	switch {
 	case *show != "":
 		return report.Docs(*show)
+	case *profile != "":
+		return guard.Profile(ctx, *profile, ".", *profiled)
 	case *guarding:
 		return guard.Run(ctx, os.Stdout, *update)
 	}

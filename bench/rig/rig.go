@@ -129,3 +129,6 @@ func (r *Rig) Folder(name string) (string, error) {
 
 // RedisPort is the port of the Redis server.
 func (r *Rig) RedisPort() int { return r.server.Port }
+
+// RedisUsage is what the Redis server has used so far.
+func (r *Rig) RedisUsage() (Usage, error) { return UsageOf(r.server.PID()) }

@@ -3,6 +3,7 @@ package suite
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -58,6 +59,13 @@ func (a *asynqSide) stop() error {
 	return a.Stop(15 * time.Second)
 }
 
+// stopping stops it; what goes wrong with that becomes the error if there is none.
+func (a *asynqSide) stopping(err *error) {
+	if serr := a.stop(); *err == nil {
+		*err = serr
+	}
+}
+
 // pushers is how many push to asynq at once where the pushing is not what is measured.
 const pushers = 8
 
@@ -95,26 +103,32 @@ func asynqPayload(l load) (typ string, payload []byte) {
 	return l.typ, nil
 }
 
+// warmAsynq starts a worker that has run tasks of the load.
+func warmAsynq(ctx context.Context, e *Env, concurrency int, l load) (*asynqSide, error) {
+	a, err := startAsynq(ctx, e, concurrency, "")
+	if err != nil {
+		return nil, err
+	}
+	typ, payload := asynqPayload(l)
+	if err = a.push(ctx, typ, payload, warmUp); err == nil {
+		err = settled(ctx, a.left)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w; %v", err, a.stop())
+	}
+	return a, nil
+}
+
 // asynqThroughput measures how many tasks a second asynq settles.
 func asynqThroughput(concurrency int, l load, full, quick int) func(context.Context, *Env) (Values, error) {
 	return func(ctx context.Context, e *Env) (v Values, err error) {
 		n := e.Size(full, quick)
-		a, err := startAsynq(ctx, e, concurrency, "")
+		a, err := warmAsynq(ctx, e, concurrency, l)
 		if err != nil {
 			return nil, err
 		}
-		defer func() {
-			if serr := a.stop(); err == nil {
-				err = serr
-			}
-		}()
+		defer a.stopping(&err)
 		typ, payload := asynqPayload(l)
-		if err = a.push(ctx, typ, payload, warmUp); err != nil {
-			return nil, err
-		}
-		if _, err = drainTo(ctx, warmUp*2, 0, a.left); err != nil {
-			return nil, err
-		}
 		if err = a.inspector.PauseQueue(asynqQueue); err != nil {
 			return nil, err
 		}

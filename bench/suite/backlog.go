@@ -19,9 +19,9 @@ func backlog() Case {
 		Floors: []Floor{{Arm: "Redis, 1,000,000 waiting", Metric: "cost", Most: 1.2},
 			{Arm: "Redis, 1,000,000 waiting", Metric: "resident", Absolute: true, Most: 80},
 			{Arm: "SQLite, 1,000,000 waiting", Metric: "resident", Absolute: true, Most: 80}},
-		Arms: []Arm{arm("Redis, 10,000 waiting", rig.Redis, 10_000, 10_000, 10), arm("Redis, 100,000 waiting", rig.Redis, 100_000, 20_000, 2),
-			arm("Redis, 1,000,000 waiting", rig.Redis, 1_000_000, 100_000, 1),
-			arm("SQLite, 10,000 waiting", rig.SQLite, 10_000, 10_000, 10), arm("SQLite, 1,000,000 waiting", rig.SQLite, 1_000_000, 50_000, 1)},
+		Arms: []Arm{arm("Redis, 10,000 waiting", rig.Redis, 10_000, 5_000, 10), arm("Redis, 100,000 waiting", rig.Redis, 100_000, 10_000, 2),
+			arm("Redis, 1,000,000 waiting", rig.Redis, 1_000_000, 50_000, 1),
+			arm("SQLite, 10,000 waiting", rig.SQLite, 10_000, 5_000, 10), arm("SQLite, 1,000,000 waiting", rig.SQLite, 1_000_000, 20_000, 1)},
 	}
 }
 

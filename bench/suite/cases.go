@@ -16,7 +16,7 @@ const asynqNote = "asynq runs its tasks in its own process and keeps no record o
 // Cases returns all cases.
 func Cases() []Case {
 	return append([]Case{
-		pooled(), fresh(), params("params-1k", 1<<10, 30000, 3000), params("params-64k", 64<<10, 3000, 300),
+		pooled(), costs(), fresh(), params("params-1k", 1<<10, 30000, 3000), params("params-64k", 64<<10, 3000, 200),
 	}, append(timed(), pushSingle(), pushBulk(), pickUp(), backlog(), hotAndCold(), logs(), recovery(), idle())...)
 }
 
@@ -40,7 +40,7 @@ func pooled() Case {
 			leptir("leptir on SQLite, kept", rig.SQLite, true, 100000, 20000, nil),
 			leptir("leptir on SQLite", rig.SQLite, false, 100000, 20000, nil),
 			leptir("leptir on SQLite, synced", rig.SQLite, true, 50000, 10000, func(s *rig.Setup) { s.Synchronous = "full" }),
-			leptir("leptir on MongoDB wire", rig.MongoDB, true, 1000, 300, nil),
+			leptir("leptir on MongoDB wire", rig.MongoDB, true, 1000, 200, nil),
 			{Name: "asynq on Redis", Size: "30000 tasks", Run: asynqThroughput(4, noop, 30000, 5000)},
 			{Name: "asynq-64 on Redis", Size: "30000 tasks", Run: asynqThroughput(64, noop, 30000, 5000)},
 			{Name: "Celery prefork on Redis", Size: "3000 tasks", Peer: Celery, Run: celeryThroughput(false, 3000, 500)},
@@ -57,9 +57,9 @@ func fresh() Case {
 		Floors: []Floor{{Arm: "leptir on Redis", Metric: "rate", Least: 1.0 / 3}, {Arm: "leptir on SQLite", Metric: "rate", Least: 1.0 / 3},
 			{Arm: "leptir on Redis", Metric: "rate", To: "Celery, a child for each task", Least: 12}},
 		Arms: []Arm{
-			{Name: "leptir on Redis", Size: "600 tasks", Run: throughput(rig.Setup{Backend: rig.Redis, Fresh: true}, noop, 600, 150)},
-			{Name: "leptir on SQLite", Size: "600 tasks", Run: throughput(rig.Setup{Backend: rig.SQLite, Fresh: true}, noop, 600, 150)},
-			{Name: "bare fork+exec", Size: "1500 processes", Run: forkExec(4, 1500, 300)},
+			{Name: "leptir on Redis", Size: "600 tasks", Run: throughput(rig.Setup{Backend: rig.Redis, Fresh: true}, noop, 600, 60)},
+			{Name: "leptir on SQLite", Size: "600 tasks", Run: throughput(rig.Setup{Backend: rig.SQLite, Fresh: true}, noop, 600, 60)},
+			{Name: "bare fork+exec", Size: "1500 processes", Run: forkExec(4, 1500, 150)},
 			{Name: "Celery, a child for each task", Size: "60 tasks", Peer: Celery, Run: celeryThroughput(true, 60, 30)},
 		},
 	}
@@ -85,11 +85,11 @@ func timed() (cases []Case) {
 		full, quick       int
 		floor             float64
 	}{
-		{"sleep-1ms-4", "sleep:1ms", "Tasks that sleep 1 ms, 4 workers", 4, 8000, 1500, 0.95},
-		{"sleep-1ms-64", "sleep:1ms", "Tasks that sleep 1 ms, 64 workers", 64, 40000, 8000, 0},
-		{"sleep-100ms-4", "sleep:100ms", "Tasks that sleep 100 ms, 4 workers", 4, 160, 60, 0},
-		{"sleep-100ms-64", "sleep:100ms", "Tasks that sleep 100 ms, 64 workers", 64, 2560, 640, 0},
-		{"spin-1ms-4", "spin:1ms", "Tasks that compute for 1 ms, 4 workers", 4, 4000, 1000, 0},
+		{"sleep-1ms-4", "sleep:1ms", "Tasks that sleep 1 ms, 4 workers", 4, 8000, 1000, 0.95},
+		{"sleep-1ms-64", "sleep:1ms", "Tasks that sleep 1 ms, 64 workers", 64, 40000, 5000, 0},
+		{"sleep-100ms-4", "sleep:100ms", "Tasks that sleep 100 ms, 4 workers", 4, 160, 30, 0},
+		{"sleep-100ms-64", "sleep:100ms", "Tasks that sleep 100 ms, 64 workers", 64, 2560, 300, 0},
+		{"spin-1ms-4", "spin:1ms", "Tasks that compute for 1 ms, 4 workers", 4, 4000, 500, 0},
 	} {
 		size := fmt.Sprintf("%d tasks", c.full)
 		ref := fmt.Sprintf("%d bare loops", c.workers)
@@ -114,6 +114,6 @@ func timed() (cases []Case) {
 // Guarded is the comparison that guards against a collapse.
 func Guarded() Case {
 	return Case{Name: "guard", Metrics: []Metric{rate}, Ref: "asynq", Arms: []Arm{
-		{Name: "leptir", Run: throughput(rig.Setup{Backend: rig.Redis, KeepProcesses: true}, noop, 30000, 30000)},
-		{Name: "asynq", Run: asynqThroughput(64, noop, 8000, 8000)}}}
+		{Name: "leptir", Run: throughput(rig.Setup{Backend: rig.Redis, KeepProcesses: true}, noop, 30000, 20000)},
+		{Name: "asynq", Run: asynqThroughput(64, noop, 8000, 5000)}}}
 }

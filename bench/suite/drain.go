@@ -11,9 +11,12 @@ import (
 )
 
 const (
-	// lookEvery is how often it is counted what is left. It costs the measured one a little,
-	// so it is not often.
-	lookEvery = 10 * time.Millisecond
+	// lookEvery is how often it is counted what is left. Counting takes away from what is
+	// measured: where it takes long it is done as seldom as lookShare says, but for
+	// lookSeldom.
+	lookEvery  = 10 * time.Millisecond
+	lookShare  = 30
+	lookSeldom = 100 * time.Millisecond
 	// stall is how long nothing may happen.
 	stall = 30 * time.Second
 )
@@ -53,8 +56,21 @@ func drainTo(ctx context.Context, n int, until int64, remaining func(context.Con
 		if time.Since(moved) > stall {
 			return 0, fmt.Errorf("%d of %d tasks are left, and nothing happens any more", left, n)
 		}
-		if err := rig.Wait(ctx, lookEvery); err != nil {
+		if err := rig.Wait(ctx, min(lookSeldom, max(lookEvery, lookShare*(time.Since(begin)-before)))); err != nil {
 			return 0, err
+		}
+	}
+}
+
+// settled waits until nothing is left.
+func settled(ctx context.Context, remaining func(context.Context) (int64, error)) error {
+	for {
+		left, err := remaining(ctx)
+		if err != nil || left == 0 {
+			return err
+		}
+		if err := rig.Wait(ctx, lookEvery); err != nil {
+			return err
 		}
 	}
 }
@@ -70,6 +86,9 @@ func slope(looks []look, n int64) (float64, error) {
 	last := len(looks) - 1
 	if last-first >= 5 {
 		last--
+	}
+	if first == last && first > 0 {
+		first--
 	}
 	a, b := looks[first], looks[last]
 	if b.at <= a.at || a.left <= b.left {

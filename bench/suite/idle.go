@@ -9,11 +9,12 @@ import (
 
 func idle() Case {
 	arm := func(name, backend string) Arm {
-		return Arm{Name: name, Size: "10 s", Run: idleCost(backend, 10*time.Second, 3*time.Second)}
+		return Arm{Name: name, Size: "10 s", Run: idleCost(backend, 10*time.Second, time.Second)}
 	}
 	return Case{
 		Name: "idle", Title: "An idle host with 4 warm plugin processes",
 		Metrics: []Metric{{Name: "host", Unit: "% of a core", Lower: true}, {Name: "plugins", Unit: "% of a core", Lower: true},
+			{Name: "server", Unit: "% of a core", Lower: true, Detail: "the Redis server"},
 			{Name: "resident", Unit: "MiB", Lower: true, Detail: "of the host"}},
 		Floors: []Floor{{Arm: "leptir on Redis", Metric: "host", Absolute: true, Most: 1}, {Arm: "leptir on SQLite", Metric: "host", Absolute: true, Most: 1}},
 		Arms:   []Arm{arm("leptir on Redis", rig.Redis), arm("leptir on SQLite", rig.SQLite)},
@@ -35,7 +36,7 @@ func idleCost(backend string, full, quick time.Duration) func(context.Context, *
 		if err = rig.Wait(ctx, time.Second); err != nil { // until all spares are there
 			return nil, err
 		}
-		host, plugins, _, err := usage(h)
+		before, err := spentBy(e, h.Process)
 		if err != nil {
 			return nil, err
 		}
@@ -43,26 +44,13 @@ func idleCost(backend string, full, quick time.Duration) func(context.Context, *
 		if err = rig.Wait(ctx, long); err != nil {
 			return nil, err
 		}
-		host2, plugins2, resident, err := usage(h)
+		after, err := spentBy(e, h.Process)
 		if err != nil {
 			return nil, err
 		}
 		share := func(d time.Duration) float64 { return 100 * d.Seconds() / time.Since(begin).Seconds() }
-		return Values{"host": share(host2 - host), "plugins": share(plugins2 - plugins), "resident": float64(resident) / (1 << 20)}, nil
+		u, err := rig.UsageOf(h.PID())
+		return Values{"host": share(after.host - before.host), "plugins": share(after.plugins - before.plugins),
+			"server": share(after.server - before.server), "resident": float64(u.Resident) / (1 << 20)}, err
 	}
-}
-
-// usage returns the processor time of a host and of its plugins' processes, and the host's
-// memory.
-func usage(h *rig.Host) (host, plugins time.Duration, resident int64, err error) {
-	u, err := rig.UsageOf(h.PID())
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	for _, pid := range rig.ChildrenOf(h.PID()) {
-		if c, err := rig.UsageOf(pid); err == nil {
-			plugins += c.CPU
-		}
-	}
-	return u.CPU, plugins, u.Resident, nil
 }

@@ -64,15 +64,7 @@ func settleAll(ctx context.Context, h *rig.Host, l load) error {
 	if _, err := h.Push(ctx, l.typ, l.encoded(), l.n); err != nil {
 		return err
 	}
-	for {
-		left, err := h.Remaining(ctx)
-		if err != nil || left == 0 {
-			return err
-		}
-		if err := rig.Wait(ctx, lookEvery); err != nil {
-			return err
-		}
-	}
+	return settled(ctx, h.Remaining)
 }
 
 // waiting pushes tasks to a host that holds still, so that it finds all of them at once.

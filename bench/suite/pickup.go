@@ -27,9 +27,9 @@ func pickUp() Case {
 			"MongoDB is the server of the tests, without change streams: it is looked at every poll_interval (0.5 s).",
 		Floors: []Floor{{Arm: "leptir on Redis", Metric: "p50", Absolute: true, Most: 3}, {Arm: "leptir on Redis", Metric: "p99", Absolute: true, Most: 15},
 			{Arm: "leptir on SQLite", Metric: "p50", Absolute: true, Most: 3}, {Arm: "leptir on SQLite", Metric: "p99", Absolute: true, Most: 15}},
-		Arms: []Arm{arm("leptir on Redis", rig.Redis, 200, 50), arm("leptir on SQLite", rig.SQLite, 200, 50),
-			arm("leptir on MongoDB wire", rig.MongoDB, 20, 5),
-			{Name: "asynq on Redis", Size: "15 pushes", Run: asynqPickUp(15, 4)}},
+		Arms: []Arm{arm("leptir on Redis", rig.Redis, 200, 20), arm("leptir on SQLite", rig.SQLite, 200, 20),
+			arm("leptir on MongoDB wire", rig.MongoDB, 20, 2),
+			{Name: "asynq on Redis", Size: "15 pushes", Run: asynqPickUp(15, 1)}},
 	}
 }
 
@@ -64,7 +64,7 @@ func (s *stamps) next() (time.Duration, error) {
 
 // latencies pushes n tasks, each to an idle system, and returns how long they took to begin.
 func (s *stamps) latencies(ctx context.Context, e *Env, n int, push func() error) (Values, error) {
-	const warm = 5
+	warm := min(5, n)
 	var took []float64
 	for i := range n + warm {
 		if err := rig.Wait(ctx, 20*time.Millisecond+time.Duration(e.Rand.IntN(40000))*time.Microsecond); err != nil {
@@ -118,11 +118,7 @@ func asynqPickUp(full, quick int) func(context.Context, *Env) (Values, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer func() {
-			if serr := a.stop(); err == nil {
-				err = serr
-			}
-		}()
+		defer a.stopping(&err)
 		return s.latencies(ctx, e, e.Size(full, quick), func() error {
 			_, err := a.client.EnqueueContext(ctx, asynq.NewTask("bench.stamp", nil))
 			return err

@@ -14,7 +14,7 @@ const recoveryLease = 5 * time.Second
 
 func recovery() Case {
 	arm := func(name, backend string, kill bool) Arm {
-		return Arm{Name: name, Size: "8000 tasks", Run: killed(backend, kill, 8000, 3000)}
+		return Arm{Name: name, Size: "8000 tasks", Run: killed(backend, kill, 8000, 1500)}
 	}
 	return Case{
 		Name: "recovery", Title: "A host is killed amid tasks that sleep 1 ms, and started again", Ref: "Redis, nothing killed",

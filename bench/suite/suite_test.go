@@ -21,7 +21,11 @@ func TestSlope(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 90000, got, 1e-6, "of few looks the last one counts")
 
-	_, err = slope([]look{{0, 1000}, {time.Second, 0}}, 1000)
+	got, err = slope([]look{{0, 1000}, {100 * time.Millisecond, 0}}, 1000)
+	require.NoError(t, err)
+	require.InDelta(t, 10000, got, 1e-6, "of two looks both count")
+
+	_, err = slope([]look{{time.Second, 0}}, 1000)
 	require.Error(t, err, "one look is no measurement")
 }
 
