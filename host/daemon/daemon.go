@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -83,7 +82,7 @@ type program struct {
 	present presence.Presence
 	notify  *notifier
 	host    *host.Host
-	signals chan os.Signal
+	orders  <-chan order
 	status  presence.Status
 }
 
@@ -117,26 +116,24 @@ func (p *program) run(explicit, pidPath string) (err error) {
 	p.notify = newNotifier(p.logs.logger)
 	defer p.notify.close()
 
-	// A log reader that goes away must not take the host along.
-	signal.Ignore(syscall.SIGPIPE)
-	p.signals = make(chan os.Signal, 8)
-	signal.Notify(p.signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(p.signals)
+	var deaf func()
+	p.orders, deaf = listen()
+	defer deaf()
 
 	if os.Geteuid() == 0 {
 		p.logs.logger.Warn("running as root: plugins run as root too; a user of its own is safer")
 	}
-	sig, err := p.open()
+	stop, err := p.open()
 	if err != nil || p.host == nil {
 		return err
 	}
-	p.serve(sig)
+	p.serve(stop)
 	return nil
 }
 
 // open opens the host. A signal to stop ends that: it is returned, and without an error the
 // host may be there or not.
-func (p *program) open() (stop os.Signal, err error) {
+func (p *program) open() (stop *order, err error) {
 	p.say(presence.Starting)
 	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
 	defer cancel()
@@ -156,9 +153,9 @@ func (p *program) open() (stop os.Signal, err error) {
 				p.logs.logger.Error("the host cannot start", "error", err.Error())
 			}
 			return stop, err
-		case sig := <-p.signals:
-			if sig != syscall.SIGHUP { // what it would read anew has just been read
-				stop = sig
+		case o := <-p.orders:
+			if o.Signal != syscall.SIGHUP && stop == nil { // what it would read anew has just been read
+				stop = &o
 				cancel()
 			}
 		}
@@ -166,7 +163,7 @@ func (p *program) open() (stop os.Signal, err error) {
 }
 
 // serve tells everybody that the host is up, and returns when it has been stopped.
-func (p *program) serve(stop os.Signal) {
+func (p *program) serve(stop *order) {
 	p.logs.logger.Info("leptir-host is running", "version", version.String(), "config", p.cfg.Path, "host", p.cfg.Host.Name,
 		"workers", p.cfg.Host.NumberOfWorkers, "plugin_dir", string(p.cfg.Host.PluginDir), "pid", os.Getpid())
 	p.say(presence.Running)
@@ -178,13 +175,13 @@ func (p *program) serve(stop os.Signal) {
 		}
 	}
 	for stop == nil {
-		if sig := <-p.signals; sig == syscall.SIGHUP {
+		if o := <-p.orders; o.Signal == syscall.SIGHUP {
 			p.reload()
 		} else {
-			stop = sig
+			stop = &o
 		}
 	}
-	p.stop(stop)
+	p.stop(*stop)
 }
 
 // summary says in a few words what the host does.
@@ -204,7 +201,7 @@ const (
 )
 
 // stop stops the host: running tasks are waited for, until there is a second signal.
-func (p *program) stop(first os.Signal) {
+func (p *program) stop(first order) {
 	logger := p.logs.logger
 	logger.Info("stopping: no new tasks, waiting for running ones; a second signal kills them and gives them back", "signal", first.String())
 	p.notify.send("STOPPING=1")
@@ -216,8 +213,6 @@ func (p *program) stop(first os.Signal) {
 		defer close(stopped)
 		p.host.Stop(ctx)
 	}()
-	// One order to stop may come twice at once, to the process and to its group.
-	ignoreUntil := time.Now().Add(secondSignalAfter)
 	look := time.NewTicker(stopLook)
 	defer look.Stop()
 	var extended time.Time
@@ -227,8 +222,9 @@ func (p *program) stop(first os.Signal) {
 		case <-stopped:
 			logger.Info("stopped")
 			return
-		case sig := <-p.signals:
-			if sig != syscall.SIGHUP && time.Now().After(ignoreUntil) && ctx.Err() == nil {
+		case o := <-p.orders:
+			// One order to stop may come twice at once, to the process and to its group.
+			if o.Signal != syscall.SIGHUP && o.at.Sub(first.at) > secondSignalAfter && ctx.Err() == nil {
 				logger.Warn("second signal: killing running tasks and giving them back")
 				kill()
 			}
