@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/backplane/leptir/brokers"
+	"github.com/backplane/leptir/host/admin"
 	"github.com/backplane/leptir/host/catalog"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/dispatch"
@@ -43,6 +44,9 @@ type Host struct {
 	pusher   *dispatch.Pusher
 	pool     *pool.Pool
 	dispatch *dispatch.Dispatcher
+	metrics  *admin.Metrics
+	admin    *admin.Server
+	started  time.Time
 	machine  *sandbox.Machine
 	gaps     atomic.Pointer[[]LimitGap]
 	reports  *report.Hub
@@ -54,7 +58,8 @@ type Host struct {
 	live           atomic.Pointer[config.Config]
 	reloading      sync.Mutex // one reload at a time, and none once stopping is set
 	stopping       bool
-	settingPlugins sync.Mutex // so that the pool is told in the order of the changes
+	draining       atomic.Bool // the same, to be read without the lock
+	settingPlugins sync.Mutex  // so that the pool is told in the order of the changes
 	revisions      revisions
 
 	rejudged chan struct{} // signalled when all plugins have been judged anew
@@ -65,7 +70,7 @@ type Host struct {
 // Open opens everything that the configuration names and starts to run tasks. Its error
 // names what could not be opened; nothing is left open then. ctx bounds the opening only.
 func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host, err error) {
-	h = &Host{cfg: cfg, logger: logger, revisions: revisions{}, rejudged: make(chan struct{}, 1), quit: make(chan struct{})}
+	h = &Host{cfg: cfg, logger: logger, metrics: admin.NewMetrics(), started: time.Now(), revisions: revisions{}, rejudged: make(chan struct{}, 1), quit: make(chan struct{})}
 	h.live.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -108,6 +113,9 @@ func Open(ctx context.Context, cfg *config.Config, logger *slog.Logger) (h *Host
 	h.served()
 	h.dispatch = dispatch.New(h.dispatchOptions())
 	h.wg.Go(h.follow)
+	if err = h.openAdmin(ctx); err != nil {
+		return h, err
+	}
 	return h, nil
 }
 
@@ -128,7 +136,7 @@ func (h *Host) dispatchOptions() dispatch.Options {
 	c := h.cfg.Host
 	o := dispatch.Options{Pool: h.pool, Logger: h.logger, Host: c.Name, Lease: c.LeaseTime,
 		EmptySleep: c.EmptyQueueSleepTime, BusySleep: c.WorkersActiveSleepTime, TimeLimit: h.timeLimit,
-		Retry: h.retry, MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher,
+		Retry: h.retry, Meter: h.metrics, MaxAttempts: c.MaxAttempts, MaxCrashes: c.MaxCrashes, Check: h.types.check, Revertible: h.types.revertible, Pusher: h.pusher,
 		Reports: h.reports}
 	for _, b := range h.brokers {
 		o.Brokers = append(o.Brokers, dispatch.Broker{Name: b.Name, Kind: b.Kind, Priority: b.Priority,
@@ -146,6 +154,7 @@ func (h *Host) dispatchOptions() dispatch.Options {
 func (h *Host) Stop(ctx context.Context) {
 	h.reloading.Lock()
 	h.stopping = true
+	h.draining.Store(true)
 	h.reloading.Unlock()
 	timeout := h.config().Host.ShutdownTimeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -159,6 +168,7 @@ func (h *Host) Stop(ctx context.Context) {
 
 // close closes whatever has been opened, in the reverse order.
 func (h *Host) close() {
+	h.closeAdmin()
 	close(h.quit)
 	h.wg.Wait()
 	if h.pool != nil {

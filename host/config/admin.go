@@ -48,6 +48,11 @@ func (a Admin) Socket() string {
 	return path
 }
 
+// DefaultAdmin returns what holds for a host without an admin block.
+func DefaultAdmin(h Host) Admin {
+	return Admin{Address: adminUnix + filepath.Join(string(h.StateDir), "admin.sock")}
+}
+
 // admin reads the admin block, which need not be there. What is not said has the default
 // that follows from the host block.
 func (r *reader) admin(blocks []*hclsyntax.Block) {
@@ -66,7 +71,7 @@ func (r *reader) admin(blocks []*hclsyntax.Block) {
 	a := &r.config.Admin
 	switch path := a.Socket(); {
 	case a.Address == "":
-		a.Address = adminUnix + filepath.Join(string(r.config.Host.StateDir), "admin.sock")
+		*a = DefaultAdmin(r.config.Host)
 	case path != "":
 		a.Address = adminUnix + r.absolute(path)
 	}
