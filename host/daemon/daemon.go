@@ -102,11 +102,11 @@ func (p *program) run(explicit, pidPath string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.present.Leave()) }()
+	defer func() { p.regret(p.present.Leave()) }()
 	if p.logs, err = openLogs(p.cfg.Loggers, p.parent != nil); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.logs.sinks.Close()) }()
+	defer func() { p.regret(p.logs.sinks.Close()) }()
 	for _, line := range news {
 		p.logs.logger.Info(line)
 	}
@@ -129,6 +129,13 @@ func (p *program) run(explicit, pidPath string) (err error) {
 	}
 	p.serve(stop)
 	return nil
+}
+
+// regret tells of an error at the end that changes nothing any more.
+func (p *program) regret(err error) {
+	if err != nil {
+		fmt.Fprintln(p.stderr, "leptir-host:", err)
+	}
 }
 
 // open opens the host. A signal to stop ends that: it is returned, and without an error the

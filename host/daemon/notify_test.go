@@ -141,6 +141,28 @@ func TestStalledStderr(t *testing.T) {
 	require.Greater(t, lines, 2000)
 }
 
+// Whoever reads its log may go away: the host works and ends as if nobody had.
+func TestLogReaderGoesAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "logger \"stderr\" \"console\" {\n  level = \"debug\"\n}\n")
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	cmd := s.command("leptir-host")
+	cmd.Stderr = w
+	require.NoError(t, cmd.Start())
+	w.Close()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for scanner := bufio.NewScanner(r); scanner.Scan() && !strings.Contains(scanner.Text(), "leptir-host is running"); {
+	}
+	require.NoError(t, r.Close())
+	s.ctl("task", "-wait", strings.TrimSpace(s.ctl("push", "demo.test")))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+}
+
 // A host that ends with an error says so in its log, whose last line is not lost.
 func TestErrorBeforeTheExit(t *testing.T) {
 	t.Parallel()
