@@ -6,6 +6,9 @@ MODULE      := github.com/backplane/leptir
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS     := -s -w -X $(MODULE)/internal/version.Version=$(VERSION)
 PLUGINS     := $(notdir $(wildcard plugins/*))
+# torture/ is a module of its own. It is built by a copy of its go.mod, which takes up whatever
+# leptir itself has come to need.
+INTORTURE   := cd torture && GOFLAGS='-mod=mod -modfile=../bin/tools/torture.mod'
 SERVERS     := /(redis|mongodb|sqs)$$|/host$$
 
 .PHONY: help
@@ -23,17 +26,32 @@ demo: build ## see the main job done: run, time out and record tasks on the embe
 	$(GO) run ./internal/demo
 
 .PHONY: test
-test: ## everything, with the race detector; under 8 minutes on 2 cores
+test: bin/tools/torture.mod ## everything, with the race detector; under 8 minutes on 2 cores
 	@$(GO) build -o bin/tools/testreport ./internal/testreport
 	@# What measures real time against real servers runs by itself.
 	{ $(GO) test -race -json -timeout 15m $$($(GO) list ./... | grep -vE '$(SERVERS)'); \
-	  $(GO) test -race -json -timeout 15m -p 1 $$($(GO) list ./... | grep -E '$(SERVERS)'); } | bin/tools/testreport
+	  $(GO) test -race -json -timeout 15m -p 1 $$($(GO) list ./... | grep -E '$(SERVERS)'); \
+	  ($(INTORTURE) $(GO) test -race -json -timeout 10m ./...); } | bin/tools/testreport
+
+.PHONY: bin/tools/torture.mod
+bin/tools/torture.mod:
+	@mkdir -p bin/tools && cp torture/go.mod $@ && sort -u go.sum torture/go.sum > bin/tools/torture.sum
+
+# For example TORTURE="-broker redis -seed 7 -v"; see docs/torture.md.
+TORTURE     ?= -broker all
+.PHONY: torture
+torture: bin/tools/torture.mod ## prove that nothing is lost under random kills: TORTURE="-broker redis -seed 7"
+	$(INTORTURE) $(GO) build -o ../bin/tools/torture .
+	bin/tools/torture $(TORTURE)
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck, and that the generated code is up to date
+lint: bin/tools/torture.mod ## gofmt, go vet, staticcheck, and that the generated code is up to date
 	@files=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$files" ] || { echo "not gofmt-ed: $$files"; exit 1; }
 	$(GO) vet ./...
 	$(TOOL) staticcheck ./...
+	$(GO) build -modfile=tools/go.mod -o bin/tools/ honnef.co/go/tools/cmd/staticcheck
+	$(INTORTURE) $(GO) vet ./...
+	$(INTORTURE) ../bin/tools/staticcheck ./...
 
 .PHONY: man
 man: ## the man pages, in bin/man

@@ -92,6 +92,9 @@ type surroundings struct {
 	mount bool // file systems of their own may be mounted
 }
 
+// errNoServer is wrapped by the error of a backend whose server this machine does not have.
+var errNoServer = errors.New("no server to torture")
+
 var discard = slog.New(slog.DiscardHandler)
 
 // opener is how each kind of backend is made. The backend is to be closed even after an

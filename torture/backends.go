@@ -79,7 +79,7 @@ func openRedis(ctx context.Context, s *surroundings) (*backend, error) {
 		}
 		r, err := redisserver.Launch(dir, "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction")
 		if err != nil {
-			return nil, nil, nil, err
+			return nil, nil, nil, fmt.Errorf("%w: %w", errNoServer, err)
 		}
 		b.closers = append(b.closers, r.Kill)
 		c := goredis.NewClient(&goredis.Options{Addr: r.Addr()})
@@ -153,7 +153,7 @@ func openMongoDB(ctx context.Context, s *surroundings) (*backend, error) {
 	b := newBackend()
 	uri, stop, err := mongotest.Launch()
 	if err != nil {
-		return b, err
+		return b, fmt.Errorf("%w: %w", errNoServer, err)
 	}
 	b.closers = append(b.closers, func() { _ = stop() })
 	addr, err := addrOf(uri)
@@ -197,7 +197,7 @@ func openSQS(ctx context.Context, s *surroundings) (*backend, error) {
 	b := newBackend()
 	srv, stop, err := sqstest.Launch()
 	if err != nil {
-		return b, err
+		return b, fmt.Errorf("%w: %w", errNoServer, err)
 	}
 	b.closers = append(b.closers, func() { _ = stop() })
 	addr, err := addrOf(srv.Endpoint)

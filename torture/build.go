@@ -34,9 +34,13 @@ func build(ctx context.Context, dir string, race, clocks bool) (*programs, error
 	if err := goTool(ctx, append(args, "./cmd/leptir-host")...); err != nil {
 		return nil, err
 	}
+	mod, err := modfile(dir)
+	if err != nil {
+		return nil, err
+	}
 	for _, version := range []string{"1", "2"} {
 		file := filepath.Join(dir, "plugin-"+version)
-		if err := goTool(ctx, "-C", "torture", "build", "-mod=mod", "-modfile", modfile(), "-ldflags", "-s -w -X main.version="+version, "-o", file, "./plugin"); err != nil {
+		if err := goTool(ctx, "-C", "torture", "build", "-mod=mod", "-modfile", mod, "-ldflags", "-s -w -X main.version="+version, "-o", file, "./plugin"); err != nil {
 			return nil, err
 		}
 		p.plugins = append(p.plugins, file)
@@ -44,12 +48,28 @@ func build(ctx context.Context, dir string, race, clocks bool) (*programs, error
 	return p, nil
 }
 
-// modfile is the go.mod that this module is built by; see the Makefile.
-func modfile() string {
-	if f := os.Getenv("TORTURE_MODFILE"); f != "" {
-		return f
+// modfile writes a go.mod and go.sum in dir that this module can be built by, whatever leptir
+// itself has come to need, and returns the path of the first. The Makefile has the like for
+// this program.
+func modfile(dir string) (string, error) {
+	own := filepath.Join(testbin.Root(), "torture")
+	mod, err := os.ReadFile(filepath.Join(own, "go.mod"))
+	if err != nil {
+		return "", err
 	}
-	return filepath.Join(testbin.Root(), "bin", "tools", "torture.mod")
+	var sums []byte
+	for _, name := range []string{filepath.Join(testbin.Root(), "go.sum"), filepath.Join(own, "go.sum")} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		sums = append(sums, b...)
+	}
+	file := filepath.Join(dir, "torture.mod")
+	if err := os.WriteFile(file, mod, 0o600); err != nil {
+		return "", err
+	}
+	return file, os.WriteFile(filepath.Join(dir, "torture.sum"), sums, 0o600)
 }
 
 // goTool runs the go command in leptir's folder.

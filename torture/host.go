@@ -49,6 +49,7 @@ const hostConfig = `host {
   task_execution_time    = "8s"
   empty_queue_sleep_time = 0.1
   max_attempts           = 100
+  retry_backoff          = 0
   max_crashes            = 200
 }
 

@@ -30,11 +30,11 @@ func (f *figures) good(lease time.Duration) bool {
 func (r *run) measure(ctx context.Context) (*figures, error) {
 	f := &figures{}
 	for i := range r.o.measure {
-		if err := r.round(ctx, fmt.Sprintf("mh%d", i), i%len(r.hosts), true, &f.host); err != nil {
+		if err := r.round(ctx, fmt.Sprintf("mh%d", i), true, &f.host); err != nil {
 			return f, err
 		}
-		for j := range 4 {
-			if err := r.round(ctx, fmt.Sprintf("mp%d-%d", i, j), (i+j)%len(r.hosts), false, &f.plugin); err != nil {
+		for j := range r.o.kills {
+			if err := r.round(ctx, fmt.Sprintf("mp%d-%d", i, j), false, &f.plugin); err != nil {
 				return f, err
 			}
 		}
@@ -42,9 +42,9 @@ func (r *run) measure(ctx context.Context) (*figures, error) {
 	return f, nil
 }
 
-// round has a task run in each place, and kills a host or its busy processes.
-func (r *run) round(ctx context.Context, name string, victim int, hostToo bool, took *[]time.Duration) error {
-	h := r.hosts[victim]
+// round has a task run in each place, and kills the host that runs most of them, or only its
+// busy processes.
+func (r *run) round(ctx context.Context, name string, hostToo bool, took *[]time.Duration) error {
 	orders := make([]order, len(r.hosts)*r.o.workers)
 	for i := range orders {
 		o := order{id: task.ID(fmt.Sprintf("%s-%d", name, i)), kind: "slow"}
@@ -66,23 +66,28 @@ func (r *run) round(ctx context.Context, name string, victim int, hostToo bool, 
 		}
 		return latest
 	}
-	// Some of the tasks run on that host, unless the others were quicker.
-	began := time.Now()
-	var caught map[string]journal.Run
-	for len(caught) == 0 && time.Since(began) < 5*time.Second {
-		sleep(ctx, 20*time.Millisecond)
+	caught, victim := map[string]journal.Run{}, 0
+	for began := time.Now(); len(caught) == 0; {
+		if time.Since(began) > 30*time.Second || !sleep(ctx, 20*time.Millisecond) {
+			return fmt.Errorf("no host runs a task")
+		}
 		all := ran()
-		if len(all) < len(orders) {
+		if len(all) < len(orders)/2 {
 			continue
 		}
-		caught = map[string]journal.Run{}
-		for id, run := range all {
-			if run.Host == h.name && run.Outcome == "" {
-				caught[id] = run
+		for i, h := range r.hosts {
+			those := map[string]journal.Run{}
+			for id, run := range all {
+				if run.Host == h.name && run.Outcome == "" {
+					those[id] = run
+				}
+			}
+			if len(those) > len(caught) {
+				caught, victim = those, i
 			}
 		}
-		break
 	}
+	h := r.hosts[victim]
 	killed := time.Now()
 	strike := struck{Fault: Fault{Host: victim, Kind: PluginKill}, Begin: killed}
 	if hostToo {

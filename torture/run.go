@@ -31,6 +31,7 @@ type options struct {
 	lease    time.Duration
 	span     time.Duration // of the faults
 	measure  int           // rounds of the measurements beforehand
+	kills    int           // of plugins in each round
 	patience time.Duration // for the queue to become empty afterwards
 	race     bool          // hosts are built with the race detector
 	clocks   bool          // hosts can have wrong clocks

@@ -325,7 +325,7 @@ func holds(k Kind) bool {
 // one that cannot: a store that fails, for example, delays settlements, and no more.
 func rank(k Kind) int {
 	return slices.Index([]Kind{HostKill, HostStop, PluginKill, HostDrain, ServerKill, ServerStop, QueueStall, QueueReset, QueueLimit,
-		QueueLocked, QueueFull, QueueLatency, HostClock}, k)
+		QueueLocked, QueueFull, QueueLatency}, k)
 }
 
 // weigh counts what was in flight at the faults.

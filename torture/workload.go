@@ -25,6 +25,7 @@ type order struct {
 type params struct {
 	Milliseconds int    `json:"ms,omitempty"`
 	Failures     int    `json:"failures,omitempty"`
+	After        int    `json:"after,omitempty"`
 	Exits        int    `json:"exits,omitempty"`
 	Child        string `json:"child,omitempty"`
 	Text         string `json:"text,omitempty"`
@@ -43,7 +44,7 @@ func workload(seed uint64, n int) []order {
 		case r < 70:
 			o.kind, o.params.Milliseconds = "slow", 50+rng.IntN(1950)
 		case r < 78:
-			o.kind, o.params.Failures = "flaky", 1+rng.IntN(2)
+			o.kind, o.params.Failures, o.params.After = "flaky", 1+rng.IntN(2), 1+rng.IntN(1000)
 		case r < 81:
 			o.kind, o.params.Exits = "exit", 1
 		case r < 87:

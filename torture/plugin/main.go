@@ -28,6 +28,7 @@ var version = "1"
 type Params struct {
 	Milliseconds int    `json:"ms,omitempty"`       // it takes so long
 	Failures     int    `json:"failures,omitempty"` // attempts that fail
+	After        int    `json:"after,omitempty"`    // ms until the attempt after a failed one
 	Exits        int    `json:"exits,omitempty"`    // attempts that end their process
 	Child        string `json:"child,omitempty"`    // it pushes a task of this id
 	Text         string `json:"text,omitempty"`     // ballast, and its check
@@ -80,7 +81,7 @@ func do(ctx context.Context, t *sdk.BaseTask, p Params) (what string, err error)
 	case t.Attempt() <= p.Exits:
 		return journal.Exit, nil
 	case t.Attempt() <= p.Failures:
-		return journal.Fail, errors.New("it fails at first")
+		return journal.Fail, sdk.RetryAfter(errors.New("it fails at first"), time.Duration(p.After)*time.Millisecond)
 	}
 	t.AddResponseLine("done by " + os.Getenv(envHost))
 	return journal.OK, nil
