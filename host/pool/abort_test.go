@@ -46,3 +46,15 @@ func TestAbortAt(t *testing.T) {
 	require.False(t, (&worker{}).dumpless(&Job{Limit: time.Second}), "kill_grace = 0 is no warning")
 	require.False(t, (&worker{grace: time.Second}).dumpless(&Job{Limit: time.Second, dump: "stacks"}), "they are there")
 }
+
+// A process that dies of its abort after its task has ended all the same is nobody's failure.
+func TestAbortAfterTheEndIsNoFailure(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	require.NoError(t, b.Submit(b.jobs(1, "demo.noop")))
+	b.wait(1)
+	b.call(func() { b.groups["demo"].idle[0].proc.Kill(process.ReasonTimeout, "limit 1s") })
+	require.Eventually(t, func() bool { return b.Status().Plugins[0].Idle == 0 }, 20*time.Second, time.Millisecond)
+	require.Empty(t, b.Status().Plugins[0].Problem)
+}

@@ -43,7 +43,10 @@ func BenchmarkStart(b *testing.B) {
 			l, err := NewLauncher(b.TempDir(), slog.New(slog.NewTextHandler(io.Discard, nil)), hclog.NewNullLogger(), func(Line) {},
 				OnMachine(sandbox.Look(cgroupParent())))
 			require.NoError(b, err)
-			defer func() { require.NoError(b, l.Close()) }()
+			defer func() {
+				require.NoError(b, l.Close())
+				requireNoGroups(b, l.remains)
+			}()
 			for b.Loop() {
 				p, err := l.Start(b.Context(), Spec{Plugin: "test", Path: path, Env: []string{"LEPTIR_TEST_MODE=serve"}, Limits: bb.limits})
 				require.NoError(b, err)

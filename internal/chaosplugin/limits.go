@@ -37,6 +37,9 @@ func (s *testServer) strain(taskType string) bool {
 	case "daemon": // a child of a child that is gone, in a session of its own
 		s.startSelf("daemonize", nil)
 		time.Sleep(time.Hour)
+	case "hidden-daemon": // one without anything to know it by
+		s.startSelf("daemonize-hidden", nil)
+		time.Sleep(time.Hour)
 	case "daemon-and-end":
 		s.startSelf("daemonize", nil)
 		waitForFile(os.Getenv("LEPTIR_TEST_PIDFILE"))
@@ -108,7 +111,10 @@ func strainAtStart(mode string) bool {
 	case "eat":
 		eat()
 	case "daemonize":
-		(&testServer{stdout: os.Stdout, stderr: os.Stderr}).startSelf("orphan", &syscall.SysProcAttr{Setsid: true})
+		(&testServer{}).startSelf("orphan", &syscall.SysProcAttr{Setsid: true})
+	case "daemonize-hidden":
+		_ = os.Unsetenv(protocol.EnvProcessID)
+		(&testServer{}).startSelf("orphan", &syscall.SysProcAttr{Setsid: true})
 	default:
 		return false
 	}

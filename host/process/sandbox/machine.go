@@ -174,6 +174,17 @@ func (m *Machine) Gaps(l Limits) (gaps []Gap) {
 	return gaps
 }
 
+// Groups reports whether a group can be made to kill by, whatever its controllers.
+func (m *Machine) Groups() bool {
+	if h := m.hierarchies.v2; h != nil {
+		if _, err := h.base(); err == nil {
+			return true
+		}
+	}
+	h, ok := m.hierarchies.v1["freezer"]
+	return ok && writableOrMissing(h.parent)
+}
+
 // WithoutGroups returns the same machine as if it had no cgroups, to see what is done there.
 func (m *Machine) WithoutGroups() *Machine {
 	c := *m

@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -182,4 +184,67 @@ func TestFolderSize(t *testing.T) {
 	require.NoError(t, os.Symlink("/dev/zero", filepath.Join(dir, "e")))
 	require.Equal(t, int64(1024), folderSize(dir))
 	require.Zero(t, folderSize(filepath.Join(dir, "nothing")))
+}
+
+// What is in a cell dies by its group alone, whatever it has done to hide.
+func TestCellKill(t *testing.T) {
+	t.Parallel()
+	parent := ""
+	if os.Geteuid() == 0 {
+		parent = "/leptir-test-" + uuid.NewString()[:8]
+	}
+	m := Look(parent)
+	if !m.Groups() {
+		t.Skip("no cgroup can be made here")
+	}
+	for name, m := range map[string]*Machine{"version 2": m, "freezer": withoutV2(m)} {
+		t.Run(name, func(t *testing.T) {
+			if !m.Groups() {
+				t.Skip("this machine has no freezer")
+			}
+			s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
+			home := t.TempDir()
+			c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, Limits{})
+			require.NoError(t, err)
+			pidFile := filepath.Join(home, "pid")
+			cmd := exec.Command("setsid", "setsid", "sh", "-c", "sleep 60 & echo $! > "+pidFile+".new; mv "+pidFile+".new "+pidFile+"; wait")
+			cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+			require.NoError(t, c.Start(cmd.SysProcAttr, func() (int, error) {
+				if err := cmd.Start(); err != nil {
+					return 0, err
+				}
+				return cmd.Process.Pid, nil
+			}))
+			pid := 0
+			require.Eventually(t, func() bool {
+				b, _ := os.ReadFile(pidFile)
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+				return pid > 0
+			}, 10*time.Second, time.Millisecond)
+			require.True(t, c.Kill())
+			require.Eventually(t, func() bool {
+				st, ok := statOf(pid)
+				return !ok || st.state == 'Z'
+			}, 10*time.Second, time.Millisecond)
+			_ = cmd.Wait()
+			c.Dead()
+			c.Hunt()
+			require.NoError(t, c.Close())
+			require.NoError(t, s.Close())
+			for _, dir := range s.Groups() {
+				require.NoDirExists(t, dir)
+				if parent != "" {
+					_ = os.Remove(filepath.Dir(dir))
+				}
+			}
+		})
+	}
+}
+
+// withoutV2 is a machine that has cgroups of version 1 only.
+func withoutV2(m *Machine) *Machine {
+	c := *m
+	c.hierarchies.v2 = nil
+	return &c
 }
