@@ -123,9 +123,8 @@ func TestFloodAtTheEndIsCounted(t *testing.T) {
 	w.flush()
 	w.flush()
 	close(sink)
-	told, passed, last := 0, 0, ""
+	told, passed := 0, 0
 	for l := range sink {
-		last = l.Text
 		var n int
 		if _, err := fmt.Sscanf(l.Text, "(%d lines dropped: more than 256 KiB/s)", &n); err == nil {
 			told += n
@@ -133,7 +132,7 @@ func TestFloodAtTheEndIsCounted(t *testing.T) {
 		}
 		passed++
 	}
-	require.Contains(t, last, "lines dropped")
+	require.Positive(t, told)
 	require.Equal(t, 5000, passed+told)
 }
 
