@@ -45,6 +45,7 @@ func run(ctx context.Context) error {
 	update := flag.Bool("update", false, "with -guard: write baseline.json anew")
 	profile := flag.String("profile", "", "run no-op tasks through a host on this `backend` (redis, sqlite, mongodb) and write cpu.prof and allocs.prof")
 	profiled := flag.Int("profile-tasks", 100000, "with -profile: how many")
+	bytes := flag.Int("profile-bytes", 0, "with -profile: of how many bytes of parameters")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -55,7 +56,7 @@ func run(ctx context.Context) error {
 	case *show != "":
 		return report.Docs(*show)
 	case *profile != "":
-		return guard.Profile(ctx, *profile, ".", *profiled)
+		return guard.Profile(ctx, *profile, ".", *profiled, *bytes)
 	case *guarding:
 		return guard.Run(ctx, os.Stdout, *update)
 	}

@@ -30,7 +30,7 @@ func wholeHost(backend string) func(context.Context, *rig.Rig) (Cost, error) {
 	return func(ctx context.Context, r *rig.Rig) (Cost, error) {
 		var m meter
 		err := opened(ctx, r, rig.Setup{Backend: backend}, func(h *rig.Host) error {
-			return runHeld(ctx, h, hostTasks, m.read)
+			return runHeld(ctx, h, "bench.noop", nil, hostTasks, m.read)
 		})
 		return m.cost(hostTasks), err
 	}
@@ -42,7 +42,7 @@ func plugin(ctx context.Context, r *rig.Rig) (Cost, error) {
 	err := opened(ctx, r, rig.Setup{Backend: rig.Redis, Workers: 1, Spares: -1}, func(h *rig.Host) error {
 		before, err := told(ctx, h)
 		if err == nil {
-			err = runHeld(ctx, h, hostTasks, func() {})
+			err = runHeld(ctx, h, "bench.noop", nil, hostTasks, func() {})
 		}
 		if err != nil {
 			return err
@@ -123,11 +123,11 @@ func emptied(ctx context.Context, h *rig.Host) error {
 }
 
 // runHeld runs n tasks that the host finds all at once, and calls read before and after.
-func runHeld(ctx context.Context, h *rig.Host, n int, read func()) error {
+func runHeld(ctx context.Context, h *rig.Host, typ string, params []byte, n int, read func()) error {
 	if err := h.Hold(ctx); err != nil {
 		return err
 	}
-	if _, err := h.Push(ctx, "bench.noop", nil, n); err != nil {
+	if _, err := h.Push(ctx, typ, params, n); err != nil {
 		return err
 	}
 	read()

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/backplane/leptir/bench/rig"
+	"github.com/backplane/leptir/bench/work"
 )
 
-// Profile runs many tasks through a host in this process and writes what that took to
+// Profile runs tasks, with so many bytes of parameters, through a host in this process and writes what that took to
 // cpu.prof and allocs.prof in the folder dir, for go tool pprof. The processes of the plugin
 // and the servers are not in it.
-func Profile(ctx context.Context, backend, dir string, tasks int) error {
+func Profile(ctx context.Context, backend, dir string, tasks, bytes int) error {
 	switch backend {
 	case rig.Redis, rig.SQLite, rig.MongoDB:
 	default:
@@ -37,7 +38,11 @@ func Profile(ctx context.Context, backend, dir string, tasks int) error {
 	var m meter
 	var began time.Time
 	err = opened(ctx, r, rig.Setup{Backend: backend}, func(h *rig.Host) error {
-		err := runHeld(ctx, h, tasks, func() {
+		typ, params := "bench.noop", []byte(nil)
+		if bytes > 0 {
+			typ, params = "bench.data", fmt.Appendf(nil, `{"data":%q}`, work.Text(bytes))
+		}
+		err := runHeld(ctx, h, typ, params, tasks, func() {
 			m.read()
 			if before.CPU == 0 {
 				before, _ = rig.UsageOf(os.Getpid())

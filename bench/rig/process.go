@@ -80,6 +80,7 @@ func (p *Process) Stop(patience time.Duration) error {
 // Usage is what a process has used so far.
 type Usage struct {
 	CPU      time.Duration // user and system
+	Reaped   time.Duration // that of its children that have ended
 	Resident int64         // bytes now
 	Peak     int64         // most bytes so far
 }
@@ -92,16 +93,20 @@ func UsageOf(pid int) (u Usage, err error) {
 	}
 	// The name, in brackets, may hold anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
+	if len(fields) < 15 {
 		return u, fmt.Errorf("/proc/%d/stat is strange", pid)
 	}
 	const tick = 10 * time.Millisecond // of all Linux that there is
-	for _, f := range fields[11:13] {
+	for i, f := range fields[11:15] {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return u, err
 		}
-		u.CPU += time.Duration(n) * tick
+		if i < 2 {
+			u.CPU += time.Duration(n) * tick
+		} else {
+			u.Reaped += time.Duration(n) * tick
+		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

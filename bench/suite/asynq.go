@@ -135,10 +135,7 @@ func asynqThroughput(concurrency int, l load, full, quick int) func(context.Cont
 		if err = a.push(ctx, typ, payload, n); err != nil {
 			return nil, err
 		}
-		if err = a.inspector.UnpauseQueue(asynqQueue); err != nil {
-			return nil, err
-		}
-		rate, err := drain(ctx, n, a.left)
-		return Values{"rate": rate}, err
+		start := func(context.Context) error { return a.inspector.UnpauseQueue(asynqQueue) }
+		return released(ctx, e, a.Process, n, n, start, a.left)
 	}
 }

@@ -29,7 +29,7 @@ func pooled() Case {
 		return Arm{Name: name, Size: fmt.Sprintf("%d tasks", full), Run: throughput(s, noop, full, quick)}
 	}
 	return Case{
-		Name: "noop-pooled", Title: "Tasks that do nothing, 4 pooled processes", Metrics: []Metric{rate}, Ref: "asynq on Redis",
+		Name: "noop-pooled", Title: "Tasks that do nothing, 4 pooled processes", Metrics: []Metric{rate, cpu}, Ref: "asynq on Redis",
 		Note: asynqNote + " Records, leases and retries are on. \"kept\" is max_tasks = 0: a process is not replaced after 1,000 tasks, " +
 			"as those of the others are not. asynq-64 has 64 tasks at once instead of 4. MongoDB is not a real mongod but the wire-compatible server " +
 			"that the tests bring, which runs one command at a time: that arm shows that it works, not how fast MongoDB is.",
@@ -68,7 +68,7 @@ func fresh() Case {
 func params(name string, bytes, full, quick int) Case {
 	size := fmt.Sprintf("%d tasks", full)
 	return Case{
-		Name: name, Title: fmt.Sprintf("Tasks with %d KiB of parameters, 4 pooled processes", bytes>>10), Metrics: []Metric{rate}, Ref: "asynq on Redis",
+		Name: name, Title: fmt.Sprintf("Tasks with %d KiB of parameters, 4 pooled processes", bytes>>10), Metrics: []Metric{rate, cpu}, Ref: "asynq on Redis",
 		Note: asynqNote + " Leptir's task reads its parameter; asynq's gets the bytes and looks at none.",
 		Arms: []Arm{
 			{Name: "leptir on Redis", Size: size, Run: throughput(rig.Setup{Backend: rig.Redis, KeepProcesses: true}, dataOf(bytes), full, quick)},

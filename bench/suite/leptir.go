@@ -75,7 +75,8 @@ func waiting(ctx context.Context, h *rig.Host, l load) ([]task.ID, error) {
 	return h.Push(ctx, l.typ, l.encoded(), l.n)
 }
 
-// throughput returns a run that measures how many tasks a second a host settles.
+// throughput returns a run that measures how many tasks a second a host settles, and what
+// processor time that takes.
 func throughput(s rig.Setup, l load, full, quick int) func(context.Context, *Env) (Values, error) {
 	return func(ctx context.Context, e *Env) (v Values, err error) {
 		l := l.times(e.Size(full, quick))
@@ -88,15 +89,33 @@ func throughput(s rig.Setup, l load, full, quick int) func(context.Context, *Env
 		if err != nil {
 			return nil, err
 		}
-		if err = h.Go(ctx); err != nil {
-			return nil, err
-		}
-		rate, err := drain(ctx, l.n, h.Remaining)
+		v, err = released(ctx, e, h.Process, l.n, l.n, h.Go, h.Remaining)
 		if err != nil {
 			return nil, err
 		}
-		return Values{"rate": rate}, h.CheckRecords(ctx, ids)
+		return v, h.CheckRecords(ctx, ids)
 	}
+}
+
+// released lets a worker go that finds n tasks, and measures until so many of them are
+// settled.
+func released(ctx context.Context, e *Env, p *rig.Process, n, settled int, start func(context.Context) error,
+	remaining func(context.Context) (int64, error)) (Values, error) {
+	before, err := spentBy(e, p)
+	if err != nil {
+		return nil, err
+	}
+	if err = start(ctx); err != nil {
+		return nil, err
+	}
+	perSecond, err := drainTo(ctx, n, int64(n-settled), remaining)
+	if err != nil {
+		return nil, err
+	}
+	after, err := spentBy(e, p)
+	v := after.since(before, settled)
+	v["rate"] = perSecond
+	return v, err
 }
 
 // closing closes a host; what goes wrong with that becomes the error if there is none.
