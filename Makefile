@@ -29,6 +29,7 @@ demo: build ## see the main job done: run, time out and record tasks on the embe
 test: bin/tools/torture.mod ## everything, with the race detector; under 8 minutes on 2 cores
 	@$(GO) build -o bin/tools/testreport ./internal/testreport
 	@# What measures real time against real servers runs by itself.
+	export LEPTIR_TESTBIN=$$(mktemp -d) && trap 'rm -rf "$$LEPTIR_TESTBIN"' EXIT && \
 	{ $(GO) test -race -json -timeout 15m $$($(GO) list ./... | grep -vE '$(SERVERS)'); \
 	  $(GO) test -race -json -timeout 15m -p 1 $$($(GO) list ./... | grep -E '$(SERVERS)'); \
 	  ($(INTORTURE) $(GO) test -race -json -timeout 10m ./...); } | bin/tools/testreport

@@ -1,5 +1,7 @@
-// Package testbin builds this module's programs for tests, each once for a test binary,
-// and without the race detector: a plugin's start under it is ten times as slow.
+// Package testbin builds this module's programs for tests, each once for a test binary or,
+// where $LEPTIR_TESTBIN names a folder, once for all that share it ("make test" makes one:
+// linking is a good part of what the tests cost). The race detector is not in them: a
+// plugin's start under it is ten times as slow.
 package testbin
 
 import (
@@ -9,10 +11,15 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 )
+
+// envShared names the environment variable of a folder for the programs of several test
+// binaries.
+const envShared = "LEPTIR_TESTBIN"
 
 var (
 	mu    sync.Mutex
@@ -26,6 +33,9 @@ func Build(t testing.TB, pkg string) string {
 	t.Helper()
 	mu.Lock()
 	if dir == "" {
+		dir = os.Getenv(envShared)
+	}
+	if dir == "" {
 		d, err := os.MkdirTemp("", "leptir-testbin-")
 		if err != nil {
 			mu.Unlock()
@@ -36,14 +46,7 @@ func Build(t testing.TB, pkg string) string {
 	path := filepath.Join(dir, filepath.Base(pkg))
 	build, ok := built[pkg]
 	if !ok {
-		build = sync.OnceValue(func() error {
-			cmd := exec.Command("go", "build", "-o", path, "./"+pkg)
-			cmd.Dir = Root()
-			if out, err := cmd.CombinedOutput(); err != nil {
-				return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
-			}
-			return nil
-		})
+		build = sync.OnceValue(func() error { return buildOnce(pkg, path) })
 		built[pkg] = build
 	}
 	mu.Unlock()
@@ -51,6 +54,27 @@ func Build(t testing.TB, pkg string) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// buildOnce builds a program, unless another test binary has.
+func buildOnce(pkg, path string) error {
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	cmd := exec.Command("go", "build", "-o", path+".new", "./"+pkg)
+	cmd.Dir = Root()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
+	}
+	return os.Rename(path+".new", path)
 }
 
 // Root returns the folder of this module.
@@ -61,11 +85,13 @@ func Root() string {
 
 // Main is the TestMain of a package that calls Build: it removes what was built, and fails
 // if goroutines are left at the end.
-func Main(m *testing.M, options ...goleak.Option) {
+func Main(m goleak.TestingM, options ...goleak.Option) {
 	goleak.VerifyTestMain(m, append(options, goleak.Cleanup(func(code int) {
 		mu.Lock()
 		defer mu.Unlock()
-		_ = os.RemoveAll(dir)
+		if dir != os.Getenv(envShared) {
+			_ = os.RemoveAll(dir)
+		}
 		os.Exit(code)
 	}))...)
 }
