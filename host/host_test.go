@@ -98,11 +98,13 @@ func (h *hostProcess) printed() string {
 	return h.log.String()
 }
 
-func (b *bundle) host() *hostProcess {
+// host starts a host, with the given variables in its environment besides.
+func (b *bundle) host(env ...string) *hostProcess {
 	b.t.Helper()
 	h := &hostProcess{t: b.t, done: make(chan struct{})}
 	h.cmd = exec.Command(testbin.Build(b.t, "cmd/leptir-host"), "-config", b.path)
 	h.cmd.Dir = b.dir
+	h.cmd.Env = append(os.Environ(), env...)
 	h.cmd.Stderr = h
 	require.NoError(b.t, h.cmd.Start())
 	go func() {

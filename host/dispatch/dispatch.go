@@ -27,7 +27,7 @@ type Broker struct {
 	CountFor time.Duration
 	// DeadRetention is how long dead letters are kept; 0 is for ever.
 	DeadRetention time.Duration
-	Broker   brokers.Broker
+	Broker        brokers.Broker
 }
 
 // Store is a store of records as configured.
