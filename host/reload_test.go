@@ -139,6 +139,41 @@ plugin "demo" {
 	require.NoError(t, h.Alive(t.Context()), "one that has stopped in order is not dead")
 }
 
+// A plugin whose block has changed has new processes for the next tasks, and only then.
+func TestReloadOfAPlugin(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "host {\n  number_of_workers = 1\n}\n")
+	b.install("plugins/demo", "demo")
+	h := b.open()
+	defer h.Stop(t.Context())
+	processes := func() map[int]bool {
+		used := map[int]bool{}
+		for range 5 {
+			noop := newTask("demo.noop", "")
+			b.push(noop)
+			used[b.records([]task.Task{noop}, 30*time.Second)[noop.ID].Run.Process] = true
+		}
+		return used
+	}
+	intersect := func(a, b map[int]bool) bool {
+		for pid := range a {
+			if b[pid] {
+				return true
+			}
+		}
+		return false
+	}
+	first := processes()
+	_, err := h.Reload(b.parse("host {\n  number_of_workers = 1\n  task_execution_time = 5\n}\nplugin \"demo\" {\n  max_tasks = 900\n}\n"))
+	require.NoError(t, err)
+	second := processes()
+	require.True(t, intersect(first, second), "what the processes are started with is the same: %v, %v", first, second)
+	_, err = h.Reload(b.parse("host {\n  number_of_workers = 1\n}\nplugin \"demo\" {\n  environment = { A = \"b\" }\n}\n"))
+	require.NoError(t, err)
+	third := processes()
+	require.False(t, intersect(second, third), "%v, %v", second, third)
+}
+
 // Configurations come and go by the dozen while tasks run and plugins change: each task is
 // run once and succeeds.
 func TestReloadWhileTasksRun(t *testing.T) {
