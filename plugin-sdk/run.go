@@ -23,13 +23,16 @@ type service struct {
 	opened atomic.Bool
 	// ended is called when the run is over: gracefully if no task has been cut short.
 	ended func(graceful bool)
+	// called is called by every call of the host before anything else.
+	called func()
 }
 
 func newService(p *Plugin, ended func(graceful bool)) *service {
-	return &service{plugin: p, in: newInbox(), ended: ended}
+	return &service{plugin: p, in: newInbox(), ended: ended, called: func() {}}
 }
 
 func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	s.called()
 	return s.plugin.describe(), nil
 }
 
@@ -37,6 +40,7 @@ func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginp
 // so neither a task that never returns nor a host that does not read keeps the other two
 // from their work.
 func (s *service) Run(stream grpc.BidiStreamingServer[pluginpb.HostMessage, pluginpb.PluginMessage]) error {
+	s.called()
 	if s.opened.Swap(true) {
 		return status.Error(codes.FailedPrecondition, "the run stream of this process was opened before")
 	}

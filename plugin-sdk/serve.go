@@ -61,12 +61,18 @@ func serveHost(p *Plugin) int {
 		server.linger()
 	})
 	s.in.mark = openMark()
-	watchLifeline(func() {
+	stdout, stderr := os.Stdout, os.Stderr
+	if watchLifeline(func() {
 		if s.in.idle() {
 			os.Exit(exitGraceful)
 		}
 		os.Exit(exitCut)
-	})
+	}) {
+		// plugin.Serve is about to send what is printed to the host by gRPC, where the last
+		// of it is lost when the process ends. A host with a lifeline reads the pipes
+		// themselves to their end.
+		s.called = sync.OnceFunc(func() { os.Stdout, os.Stderr = stdout, stderr })
+	}
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{
 			ProtocolVersion:  protocol.Version,
@@ -141,7 +147,7 @@ type taskPlugin struct {
 func (p *taskPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
 	pluginpb.RegisterTaskPluginServer(s, p.service)
 	if r := p.service.plugin.ErrorReporter; r != nil {
-		pluginpb.RegisterErrorReporterServer(s, &reporterService{reporter: r})
+		pluginpb.RegisterErrorReporterServer(s, &reporterService{reporter: r, called: p.service.called})
 	}
 	return nil
 }
@@ -157,12 +163,12 @@ func ignoreSignals() {
 }
 
 // watchLifeline calls cut when the host's end of stdin is closed, that is at the latest
-// when the host is dead. Where stdin is not a pipe or socket the host has given no
-// lifeline. The tasks see an empty stdin.
-func watchLifeline(cut func()) {
+// when the host is dead. It reports whether there is such a lifeline: where stdin is not a
+// pipe or socket the host has given none. The tasks see an empty stdin.
+func watchLifeline(cut func()) bool {
 	info, err := os.Stdin.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
-		return
+		return false
 	}
 	lifeline := os.Stdin
 	if empty, err := os.Open(os.DevNull); err == nil {
@@ -177,4 +183,5 @@ func watchLifeline(cut func()) {
 			}
 		}
 	}()
+	return true
 }

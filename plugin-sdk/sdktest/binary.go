@@ -171,31 +171,12 @@ func (p *process) run(ctx context.Context, msg *pluginpb.Task, out *sdk.Outcome)
 	for err == nil {
 		_, err = stream.Recv()
 	}
-	// What the task has printed comes on a way of its own, and may be behind its result.
-	p.output.settle(quietAfter, endLimit)
 }
 
 // tail keeps the last MaxOutputBytes of what is written to it.
 type tail struct {
-	mu    sync.Mutex
-	buf   []byte
-	total int // bytes ever written
-}
-
-// quietAfter is how long nothing must come for the output to be taken as complete.
-const quietAfter = 50 * time.Millisecond
-
-// settle waits until nothing has been written for quiet, at most for limit.
-func (b *tail) settle(quiet, limit time.Duration) {
-	for begin, last := time.Now(), -1; time.Since(begin) < limit; time.Sleep(quiet) {
-		b.mu.Lock()
-		total := b.total
-		b.mu.Unlock()
-		if total == last {
-			return
-		}
-		last = total
-	}
+	mu  sync.Mutex
+	buf []byte
 }
 
 var _ io.Writer = (*tail)(nil)
@@ -204,7 +185,6 @@ func (b *tail) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.buf = append(b.buf, p...)
-	b.total += len(p)
 	if n := len(b.buf); n > 2*MaxOutputBytes {
 		b.buf = append(b.buf[:0], b.buf[n-MaxOutputBytes:]...)
 	}

@@ -43,6 +43,7 @@ func TestBinaryThatCrashes(t *testing.T) {
 	t.Parallel()
 	o := odd(t).Run("odd.exit", nil).WantCode(sdk.Error).WantFailure("crash", "exit status 7")
 	require.Contains(t, o.Output, "about to exit\n")
+	require.Contains(t, o.Output, "now\n", "what is printed right before the end is not lost")
 }
 
 func TestBinaryIsKilledWithItsChildren(t *testing.T) {

@@ -25,8 +25,6 @@ type T interface {
 type Outcome struct {
 	sdk.Outcome
 	// Output is what a binary printed to stdout and stderr, the last MaxOutputBytes of it.
-	// Of what a task prints right before it ends the process, the end may be missing; a
-	// crash of Go's own is there.
 	Output string
 
 	t    T

@@ -43,7 +43,8 @@ func all(ctx context.Context, t *sdk.BaseTask, p params) error {
 }
 
 func exit(context.Context, *sdk.BaseTask, params) error {
-	println("about to exit") // as the runtime prints a crash: past os.Stderr
+	fmt.Fprintln(os.Stderr, "about to exit")
+	fmt.Println("now")
 	os.Exit(7)
 	return nil
 }
