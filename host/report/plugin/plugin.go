@@ -124,11 +124,19 @@ func (r *reporter) deliverSingly(ctx context.Context, part []report.Report) (los
 	return lost, err
 }
 
-// call makes the calls within the call's time limit.
+// call makes the calls within the call's time limit. Where that is not before the end of
+// ctx, ctx has ended when the call fails by it: gRPC may know of a deadline a little earlier.
 func (r *reporter) call(ctx context.Context, p *process.Process, calls []*pluginpb.ReportCall) (*pluginpb.ReportResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.settings.CallTimeout)
+	limited, cancel := context.WithTimeout(ctx, r.settings.CallTimeout)
 	defer cancel()
-	return p.Report(ctx, calls)
+	resp, err := p.Report(limited, calls)
+	if status.Code(err) == codes.DeadlineExceeded {
+		own, _ := limited.Deadline()
+		if end, ok := ctx.Deadline(); ok && end.Equal(own) {
+			<-ctx.Done()
+		}
+	}
+	return resp, err
 }
 
 // outcome says how many reports the plugin could not deliver, by its own word.
