@@ -23,8 +23,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -76,7 +78,8 @@ func (s *Settings) Validate() error {
 	if s.URL.Reveal() != s.URL.String() { // a configuration that was shown stays a valid one
 		errs = append(errs, s.checkURL())
 	}
-	for name, value := range s.Headers {
+	for _, name := range slices.Sorted(maps.Keys(s.Headers)) {
+		value := s.Headers[name]
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
 			errs = append(errs, fmt.Errorf("headers: %q cannot be the name of a header", name))
