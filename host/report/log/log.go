@@ -62,8 +62,12 @@ func (r *reporter) write(ctx context.Context, rep *report.Report) {
 			attrs = append(attrs, slog.String(key, value))
 		}
 	}
-	if rep.Exception {
+	switch {
+	case !rep.Exception:
+	case rep.Final || !rep.RetryAt.IsZero():
 		title = "task failed"
+	default: // what it reports itself, or what failed beside its job
+		title = "error in a task"
 	}
 	if t := rep.Task; t != nil {
 		text("task", string(t.ID))
