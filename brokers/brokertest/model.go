@@ -44,13 +44,15 @@ var modelCases = []testCase{
 	}},
 }
 
-// model is what a broker should hold, in the plainest way: a list of tasks.
+// model is what a broker should hold, in the plainest way: a list of tasks. It is the model
+// of docs/states.md.
 type model struct {
 	*env
-	rng   *rand.Rand
-	b     brokers.Broker
-	tasks map[task.ID]*modelTask
-	log   []string
+	rng    *rand.Rand
+	b      brokers.Broker
+	tasks  map[task.ID]*modelTask
+	paused bool
+	log    []string
 }
 
 type modelTask struct {
@@ -62,6 +64,8 @@ type modelTask struct {
 	sequence int
 	lost     int
 	certain  bool // no lease was lost since this attempt began
+	again    bool // it was put back from the dead letters, and has not been settled since
+	cancel   *brokers.Cancellation
 }
 
 func (m *model) note(format string, a ...any) { m.log = append(m.log, fmt.Sprintf(format, a...)) }
@@ -85,14 +89,23 @@ func (m *model) in(s brokers.State) []*modelTask {
 
 func (m *model) step(slow *int) {
 	switch n := m.rng.IntN(100); {
-	case n < 25:
+	case n < 24:
 		m.push()
-	case n < 55:
+	case n < 50:
 		m.lease()
-	case n < 63:
+	case n < 57:
 		m.extend()
-	case n < 90:
+	case n < 80:
 		m.settle()
+	case n < 87:
+		m.cancelOne()
+	case n < 90:
+		m.pauseOrResume()
+	case n < 91:
+		if *slow > 0 {
+			*slow-- // to look at dead letters takes SQS its time
+			m.requeueSome()
+		}
 	case n < 94:
 		if !m.h.PushTwice {
 			m.pushAgain()
@@ -147,6 +160,10 @@ func (m *model) lease() {
 	ds, err := m.b.Lease(m.ctx(), max, long)
 	require.NoError(m.T, err)
 	m.note("lease %d of %d: got %d", max, len(ready), len(ds))
+	if m.paused {
+		require.Empty(m.T, ds, "leased from a paused queue")
+		return
+	}
 	require.LessOrEqual(m.T, len(ds), max)
 	if max > 0 && len(ready) > 0 && !m.h.BestEffortOrder {
 		require.NotEmpty(m.T, ds, "%d tasks are due", len(ready))
@@ -169,8 +186,14 @@ func (m *model) took(ready []*modelTask, ds []brokers.Delivery) {
 		require.Equal(m.T, t.lost, d.Lost, "losses of %s", d.Task.ID)
 		if !t.certain {
 			require.True(m.T, d.Repeated, "%s was lost in this attempt", d.Task.ID)
-		} else if t.lost == 0 {
+		} else if t.lost == 0 && !t.again {
 			require.Equal(m.T, m.h.AlwaysRepeated, d.Repeated)
+		}
+		if t.cancel == nil {
+			require.Nil(m.T, d.Cancel, "task %s was not cancelled", d.Task.ID)
+		} else {
+			require.NotNil(m.T, d.Cancel, "task %s was cancelled", d.Task.ID)
+			m.sameWish(*t.cancel, *d.Cancel)
 		}
 		m.sameTask(t.task, d.Task)
 		t.state, t.delivery = brokers.StateLeased, d
@@ -237,12 +260,13 @@ func (m *model) later() time.Time {
 
 // apply does to the model what the settlement should do to the broker.
 func (m *model) apply(t *modelTask, s brokers.Settlement) {
+	t.again = false
 	switch s.Verdict {
 	case brokers.Done:
 		delete(m.tasks, t.task.ID)
 		return
 	case brokers.Bury:
-		t.state = brokers.StateDead
+		t.state, t.cancel = brokers.StateDead, nil
 		return
 	case brokers.Retry:
 		t.attempt++
@@ -289,6 +313,89 @@ func (m *model) expire() {
 	}
 }
 
+// cancelOne cancels any task, or one that is not there, and looks at all marks then.
+func (m *model) cancelOne() {
+	c, ok := m.b.(brokers.Canceller)
+	if !ok {
+		return
+	}
+	all := slices.Concat(m.in(brokers.StateReady), m.in(brokers.StateScheduled), m.in(brokers.StateLeased), m.in(brokers.StateDead))
+	if len(all) == 0 || m.rng.IntN(10) == 0 {
+		m.note("cancel what is not there")
+		_, err := c.Cancel(m.ctx(), task.NewID(), m.wish("model"))
+		require.ErrorIs(m.T, err, brokers.ErrNotFound)
+		return
+	}
+	t, w := all[m.rng.IntN(len(all))], m.wish(fmt.Sprint("wish ", m.rng.IntN(1000)))
+	m.note("cancel %s, which is %s", t.task.ID, t.state)
+	it := m.cancelTask(c, t.task.ID, t.state, w)
+	m.sameTask(t.task, it.Task)
+	require.Equal(m.T, t.sequence, it.Sequence, "sequence of %s", t.task.ID)
+	switch t.state {
+	case brokers.StateReady, brokers.StateScheduled:
+		delete(m.tasks, t.task.ID)
+	case brokers.StateLeased:
+		t.cancel = &w
+	}
+	got := m.marks(c, m.deliveries()...)
+	for _, t := range m.in(brokers.StateLeased) {
+		mark, marked := got[t.task.ID]
+		require.Equal(m.T, t.cancel != nil, marked, "mark on %s", t.task.ID)
+		if marked {
+			m.sameWish(*t.cancel, mark)
+		}
+	}
+}
+
+func (m *model) pauseOrResume() {
+	p, ok := m.b.(brokers.Pauser)
+	if !ok {
+		return
+	}
+	// Now and then what it is already.
+	if m.rng.IntN(8) > 0 {
+		m.paused = !m.paused
+	}
+	m.note("paused: %v", m.paused)
+	if m.paused {
+		require.NoError(m.T, p.Pause(m.ctx()))
+	} else {
+		require.NoError(m.T, p.Resume(m.ctx()))
+	}
+	m.knowsPause(m.b, m.paused)
+}
+
+// requeueSome puts dead letters back, and asks the same of what is none.
+func (m *model) requeueSome() {
+	i, ok := m.b.(brokers.Inspector)
+	if !ok {
+		return
+	}
+	var ids, want []task.ID
+	var back []*modelTask
+	for _, t := range slices.Concat(m.in(brokers.StateDead), m.in(brokers.StateLeased)) {
+		switch {
+		case m.rng.IntN(2) == 0:
+			continue
+		case t.state == brokers.StateDead:
+			back = append(back, t)
+		default:
+			want = append(want, t.task.ID)
+		}
+		ids = append(ids, t.task.ID)
+	}
+	m.note("requeue %d, %d of them no dead letters", len(ids), len(want))
+	missing, err := i.Requeue(m.ctx(), ids)
+	require.NoError(m.T, err)
+	require.ElementsMatch(m.T, want, missing)
+	for _, t := range back {
+		t.state, t.attempt, t.lost, t.certain, t.again = brokers.StateReady, 1, 0, true, true
+		if !m.h.InspectsOnlyDead {
+			t.due = m.find(i, t.task.ID).Due // by the broker's clock
+		}
+	}
+}
+
 func (m *model) deliveries() []brokers.Delivery {
 	var ds []brokers.Delivery
 	for _, t := range m.in(brokers.StateLeased) {
@@ -315,7 +422,7 @@ func (m *model) scheduleAndPass() {
 func (m *model) count() {
 	want := brokers.Stats{
 		Ready: int64(len(m.in(brokers.StateReady))), Scheduled: int64(len(m.in(brokers.StateScheduled))),
-		Leased: int64(len(m.in(brokers.StateLeased))), Dead: int64(len(m.in(brokers.StateDead))),
+		Leased: int64(len(m.in(brokers.StateLeased))), Dead: int64(len(m.in(brokers.StateDead))), Paused: m.paused,
 	}
 	m.note("count %+v", want)
 	var got brokers.Stats
@@ -335,6 +442,11 @@ func (m *model) count() {
 // finish settles all that is left, so that whatever was lost or doubled shows.
 func (m *model) finish() {
 	m.note("finish")
+	if m.paused {
+		m.paused = false
+		require.NoError(m.T, m.b.(brokers.Pauser).Resume(m.ctx()))
+		m.knowsPause(m.b, false)
+	}
 	if leased := m.deliveries(); len(leased) > 0 {
 		m.env.settle(m.b, brokers.Done, leased...)
 		for _, d := range leased {
