@@ -75,11 +75,17 @@ func (o *Once) Plugins() *catalog.Snapshot { return o.snapshot }
 // folderOf makes a plugin folder that has one binary in it.
 func (o *Once) folderOf(binary string) (string, error) {
 	path, err := filepath.Abs(binary)
+	var info os.FileInfo
 	if err == nil {
-		_, err = os.Stat(path)
+		info, err = os.Stat(path)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", fmt.Errorf("plugin: %w", err)
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("plugin: %s is not a file", path)
+	case info.Mode()&0o111 == 0:
+		return "", fmt.Errorf("plugin: %s is not executable; if it is a plugin, run: chmod +x %q", path, path)
 	}
 	folder := filepath.Join(o.dir, "folder")
 	if err := os.Mkdir(folder, 0o700); err != nil {
