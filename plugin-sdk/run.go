@@ -1,11 +1,14 @@
 package sdk
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -100,13 +103,40 @@ func (s *service) receive(stream grpc.BidiStreamingServer[pluginpb.HostMessage, 
 	}
 }
 
-// stacks returns the stacks of all goroutines, at most MaxDumpBytes of them.
+// stacks returns the stacks of all goroutines, at most MaxDumpBytes of them: first that of
+// the task, which is what somebody looks for, and last those of the plugin's own machinery.
 func stacks() []byte {
 	for size := 64 << 10; ; size *= 4 {
 		size = min(size, MaxDumpBytes)
 		b := make([]byte, size)
 		if n := runtime.Stack(b, true); n < size || size == MaxDumpBytes {
-			return b[:n]
+			return taskFirst(b[:n])
 		}
 	}
+}
+
+// taskFirst brings stacks, as runtime.Stack writes them, into the order in which they tell
+// most about a task.
+func taskFirst(dump []byte) []byte {
+	all := bytes.Split(bytes.TrimRight(dump, "\n"), []byte("\n\n"))
+	slices.SortStableFunc(all, func(a, b []byte) int { return cmp.Compare(distance(a), distance(b)) })
+	return bytes.Join(all, []byte("\n\n"))
+}
+
+// distance is how far a goroutine is from the task: 0 the one that runs it, 1 those that it
+// may have started, 2 those that serve the host.
+func distance(stack []byte) int {
+	if bytes.Contains(stack, []byte("/plugin-sdk.(*executor).loop(")) {
+		return 0
+	}
+	_, creator, _ := bytes.Cut(stack, []byte("\ncreated by "))
+	for _, of := range []string{"google.golang.org/grpc", "github.com/hashicorp/go-plugin", "github.com/backplane/leptir/plugin-sdk.", "os/signal."} {
+		if bytes.HasPrefix(creator, []byte(of)) {
+			return 2
+		}
+	}
+	if creator == nil { // main, which waits in Serve
+		return 2
+	}
+	return 1
 }

@@ -289,6 +289,9 @@ func TestDump(t *testing.T) {
 	require.Equal(t, "a", d.Id)
 	require.Contains(t, string(d.Text), "TestDump.func1", "where the task hangs")
 	require.LessOrEqual(t, len(d.Text), MaxDumpBytes)
+	first, _, _ := strings.Cut(string(d.Text), "\n\n")
+	require.Contains(t, first, "(*executor).loop(", "a task comes first, not what serves the host")
+	require.NotContains(t, first, "sdk.stacks()")
 	close(release)
 	r, _ := h.result()
 	require.Equal(t, "context canceled: the task was cancelled: time limit", r.Failure.Message)
@@ -300,7 +303,21 @@ func TestStacksAreBounded(t *testing.T) { // not parallel: it starts many gorout
 	for range 8000 {
 		go func() { <-stop }()
 	}
-	require.Len(t, stacks(), MaxDumpBytes)
+	require.InDelta(t, MaxDumpBytes, len(stacks()), 2)
+}
+
+func TestTaskFirst(t *testing.T) {
+	t.Parallel()
+	dump := []string{
+		"goroutine 9 [running]:\nsdk.stacks()\ncreated by google.golang.org/grpc.(*Server).serveStreams.func2 in goroutine 25",
+		"goroutine 1 [select]:\nmain.main()",
+		"goroutine 4 [select]:\nnet/http.(*persistConn).readLoop(0x1)\ncreated by net/http.(*Transport).dialConn in goroutine 7",
+		"goroutine 7 [sleep]:\nmain.work()\ngithub.com/backplane/leptir/plugin-sdk.(*executor).loop(0x2)\ncreated by github.com/backplane/leptir/plugin-sdk.(*service).Run in goroutine 3",
+		"goroutine 8 [chan receive]:\nmain.helper()\ncreated by main.work in goroutine 7",
+	}
+	want := strings.Join([]string{dump[3], dump[2], dump[4], dump[0], dump[1]}, "\n\n")
+	require.Equal(t, want, string(taskFirst([]byte(strings.Join(dump, "\n\n")+"\n"))))
+	require.Empty(t, taskFirst(nil))
 }
 
 func TestEndOfStream(t *testing.T) {
