@@ -44,10 +44,11 @@ const slack = 2 * time.Second
 
 // Skew implements brokers.Clocked.
 func (b *Broker) Skew() time.Duration {
-	b.clock.mu.Lock()
-	defer b.clock.mu.Unlock()
-	// Without the monotonic clock: it is the times of day that differ.
-	skew := b.clock.base.Round(0).Sub(b.clock.read.Round(0))
+	local := b.local()
+	server, _ := b.clock.at(local)
+	// Without the monotonic clock, by which at counts: it is the times of day that differ,
+	// and this machine's may have jumped since the server's was read.
+	skew := server.Round(0).Sub(local.Round(0))
 	if skew.Abs() < slack {
 		return 0
 	}

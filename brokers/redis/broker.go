@@ -39,7 +39,7 @@ type Broker struct {
 	log     *slog.Logger
 	aliases map[string]string
 	now     func() time.Time // this machine's clock
-	skew    atomic.Int64     // how far the server's is ahead of it
+	server  brokers.ServerClock
 
 	background context.Context // ends with Close
 	stop       context.CancelFunc
@@ -222,15 +222,11 @@ func (b *Broker) compareClocks(began, server time.Time) {
 	if now.Sub(began) > slack {
 		return // nobody knows when it answered
 	}
-	skew := server.Sub(began.Add(now.Sub(began) / 2))
-	if skew.Abs() < slack {
-		skew = 0
-	}
-	b.skew.Store(int64(skew))
+	b.server.Set(server.Add(now.Sub(began) / 2))
 }
 
 // Skew implements brokers.Clocked. It is known since the first Lease.
-func (b *Broker) Skew() time.Duration { return time.Duration(b.skew.Load()) }
+func (b *Broker) Skew() time.Duration { return b.server.Skew(b.now()) }
 
 // giveBack returns what was leased for a caller who has gone since.
 func (b *Broker) giveBack(ctx context.Context, token string, reply any) {

@@ -51,9 +51,9 @@ type Broker struct {
 	life      context.Context // ends when Close is through: no requests
 	end       context.CancelFunc
 	closeIdle func()
-	work      sync.WaitGroup // long polls
-	looking   chan struct{}  // of one place, for whoever looks at the dead letters
-	skew      atomic.Int64   // how far SQS's clock is ahead of ours
+	work      sync.WaitGroup      // long polls
+	looking   chan struct{}       // of one place, for whoever looks at the dead letters
+	clock     brokers.ServerClock // of SQS
 	known     atomic.Pointer[traits]
 
 	mu       sync.Mutex
@@ -105,10 +105,10 @@ func newBroker(env brokers.Env, waitTime time.Duration) *Broker {
 }
 
 // serverNow returns the time by SQS's clock, as far as it is known.
-func (b *Broker) serverNow() time.Time { return time.Now().Add(time.Duration(b.skew.Load())) }
+func (b *Broker) serverNow() time.Time { return time.Now().Add(b.Skew()) }
 
 // Skew implements brokers.Clocked.
-func (b *Broker) Skew() time.Duration { return time.Duration(b.skew.Load()) }
+func (b *Broker) Skew() time.Duration { return b.clock.Skew(time.Now()) }
 
 // traits returns what is known of the main queue.
 func (b *Broker) traits() traits { return *b.known.Load() }

@@ -245,3 +245,30 @@ func TestHostileState(t *testing.T) {
 		})
 	}
 }
+
+// A burial that was done twice, since the answer to the first was lost, is one dead letter to
+// those who look, and runs once when it is put back.
+func TestDoubledDeadLetter(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T, f *fake) {
+		b := f.open(t)
+		for range 2 {
+			push(t, b, task.Task{ID: "t", Type: "a"})
+			settle1(t, b, lease1(t, b), brokers.Bury, time.Time{}, "no use")
+			time.Sleep(time.Minute)
+		}
+		list := func() []brokers.Item {
+			items, next, err := b.List(t.Context(), brokers.StateDead, "", 10)
+			require.NoError(t, err)
+			require.Empty(t, next)
+			return items
+		}
+		require.Len(t, list(), 1)
+		missing, err := b.Requeue(t.Context(), []task.ID{"t"})
+		require.NoError(t, err)
+		require.Empty(t, missing)
+		require.Empty(t, list(), "both letters are gone")
+		settle1(t, b, lease1(t, b), brokers.Done, time.Time{}, "")
+		leaseNone(t, b)
+		require.NoError(t, b.Close())
+	})
+}

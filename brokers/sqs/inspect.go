@@ -68,6 +68,7 @@ func (b *Broker) List(ctx context.Context, s brokers.State, cursor string, limit
 	slices.SortFunc(ms, func(a, b *message) int {
 		return cmp.Or(a.buried().Compare(b.buried()), strings.Compare(a.messageID, b.messageID))
 	})
+	ms, _ = once(ms)
 	if cursor != "" {
 		nano, id, ok := strings.Cut(cursor, ".")
 		n, err := strconv.ParseInt(nano, 10, 64)
@@ -91,7 +92,22 @@ func (b *Broker) List(ctx context.Context, s brokers.State, cursor string, limit
 	return items, next, nil
 }
 
-// Requeue implements brokers.Inspector.
+// once returns the first letter of each task, and the others: a burial whose answer was lost
+// is done again, by the same host or the next, and leaves two.
+func once(ms []*message) (first, others []*message) {
+	seen := map[task.ID]bool{}
+	for _, m := range ms {
+		if seen[m.task.ID] {
+			others = append(others, m)
+			continue
+		}
+		seen[m.task.ID] = true
+		first = append(first, m)
+	}
+	return first, others
+}
+
+// Requeue implements brokers.Inspector. Of several letters of one task one is sent back.
 func (b *Broker) Requeue(ctx context.Context, ids []task.ID) (missing []task.ID, err error) {
 	return b.takeLetters(ctx, ids, b.sendBack)
 }
@@ -101,6 +117,7 @@ func (b *Broker) Requeue(ctx context.Context, ids []task.ID) (missing []task.ID,
 func (b *Broker) sendBack(ctx context.Context, ms []*message) (sent []*message, err error) {
 	var out []outgoing
 	var of []*message
+	ms, others := once(ms)
 	for _, m := range ms {
 		s := m.state
 		if s.Buried.IsZero() { // SQS itself has moved it here: its receives were lost leases
@@ -116,9 +133,15 @@ func (b *Broker) sendBack(ctx context.Context, ms []*message) (sent []*message, 
 		out, of = append(out, o), append(of, m)
 	}
 	errs := b.main.send(ctx, out)
+	back := map[task.ID]bool{}
 	for i := range errs {
 		if errs[i] == nil {
-			sent = append(sent, of[i])
+			sent, back[of[i].task.ID] = append(sent, of[i]), true
+		}
+	}
+	for _, m := range others {
+		if back[m.task.ID] {
+			sent = append(sent, m)
 		}
 	}
 	return sent, summary(errs, "dead letters were not sent back")

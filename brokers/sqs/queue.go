@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/backplane/leptir/brokers"
 )
 
 const (
@@ -38,7 +39,7 @@ type queue struct {
 	name  string // of the setting that names it
 	url   string
 	api   *awssqs.Client
-	skew  *atomic.Int64   // how far SQS's clock is ahead of ours
+	clock *brokers.ServerClock
 	life  context.Context // ends with the broker
 	bytes int             // the most that a batch of messages may weigh
 }
@@ -69,10 +70,7 @@ func (q *queue) answered(began time.Time, m middleware.Metadata) {
 	if !ok || time.Since(began) > 2*time.Second {
 		return
 	}
-	if skew.Abs() < 2*time.Second {
-		skew = 0
-	}
-	q.skew.Store(int64(skew))
+	q.clock.Set(time.Now().Add(skew))
 }
 
 // attributes asks for the queue's attributes.

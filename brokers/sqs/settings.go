@@ -149,7 +149,7 @@ func (s *Settings) open(ctx context.Context, env brokers.Env) (*Broker, error) {
 	}
 	b := newBroker(env, s.WaitTime)
 	b.closeIdle = closeIdle
-	b.main = &queue{name: "sqs_queue", url: s.Connection.Queue, api: client, skew: &b.skew, life: b.life}
+	b.main = &queue{name: "sqs_queue", url: s.Connection.Queue, api: client, clock: &b.clock, life: b.life}
 	if err := b.learn(ctx, s.Connection.DeadQueue); err != nil {
 		_ = b.Close()
 		return nil, err
