@@ -28,7 +28,7 @@ import (
 func main() { os.Exit(torment(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // limit bounds a run beside the span of its faults.
-const limit = 10 * time.Minute
+const limit = 30 * time.Minute
 
 func torment(args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)

@@ -145,7 +145,7 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	r.producer = newProducer(r.backend.producer)
+	r.producer = newProducer(r.backend.producer, func(ctx context.Context) int64 { return r.stats(ctx).Ready })
 	err = r.up(ctx)
 	r.took["starting"] = time.Since(began)
 	return err
@@ -252,7 +252,7 @@ func (r *run) evidence(ctx context.Context) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &evidence{orders: r.orders, pushed: r.producer.pushed, again: r.producer.again, struck: append(r.early, r.striker.all()...), lease: r.o.lease,
+	e := &evidence{orders: r.orders, pushed: r.producer.pushed, again: r.producer.again, asked: r.producer.asked, noIDs: r.o.broker == "sqs", struck: append(r.early, r.striker.all()...), lease: r.o.lease,
 		queued: map[task.ID]brokers.Item{}, dead: map[task.ID][]brokers.Item{}}
 	if e.runs, err = journal.Runs(lines); err != nil {
 		return nil, err
@@ -266,9 +266,9 @@ func (r *run) evidence(ctx context.Context) (*evidence, error) {
 	}
 	for _, s := range r.backend.stores {
 		known := map[task.ID]task.Record{}
-		for i := 0; i < len(ids); i += 500 {
+		for i := 0; i < len(ids); i += 100 {
 			call, cancel := soon(ctx)
-			recs, err := s.Get(call, ids[i:min(i+500, len(ids))])
+			recs, err := s.Get(call, ids[i:min(i+100, len(ids))])
 			cancel()
 			if err != nil {
 				return nil, fmt.Errorf("read records of %s: %w", s.name, err)

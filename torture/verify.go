@@ -16,6 +16,7 @@ type evidence struct {
 	orders  []order
 	pushed  map[task.ID]time.Time // those that the queue has said it has
 	again   map[task.ID]bool      // pushed more than once
+	asked   map[task.ID]time.Time // since when the queue was asked to take it, the last time
 	runs    []journal.Run
 	stores  []string
 	records []map[task.ID]task.Record // of each store
@@ -23,6 +24,7 @@ type evidence struct {
 	dead    map[task.ID][]brokers.Item
 	struck  []struck
 	lease   time.Duration
+	noIDs   bool // the queue does not know whether it has an id already
 
 	parents map[task.ID]int // of a child, how often its parent ran; made by verify
 }
@@ -290,8 +292,26 @@ func (e *evidence) cause(o *order, before, again *journal.Run) string {
 		return "pushed again by the producer"
 	case e.parents[o.id] > 1:
 		return "pushed again by its parent, which ran again"
+	case e.sentTwice(o.id):
+		return "pushed while connections were cut, and sent again by the client"
 	}
 	return ""
+}
+
+// sentTwice reports whether a task may be in the queue twice, of a queue that does not know
+// ids: it was pushed while faults could keep the answer from the client, which sends again.
+func (e *evidence) sentTwice(id task.ID) bool {
+	asked, ok := e.asked[id]
+	if !ok || !e.noIDs {
+		return false
+	}
+	for i := range e.struck {
+		s := &e.struck[i]
+		if s.Skipped == "" && s.Host == all && holds(s.Kind) && s.Begin.Before(e.pushed[id]) && s.End.After(asked) {
+			return true
+		}
+	}
+	return false
 }
 
 // settled returns when a run that told its end was settled at the latest: soon after its
@@ -325,7 +345,7 @@ func holds(k Kind) bool {
 // one that cannot: a store that fails, for example, delays settlements, and no more.
 func rank(k Kind) int {
 	return slices.Index([]Kind{HostKill, HostStop, PluginKill, HostDrain, ServerKill, ServerStop, QueueStall, QueueReset, QueueLimit,
-		QueueLocked, QueueFull, QueueLatency}, k)
+		QueueLocked, QueueFull, QueueLatency, PluginStop}, k)
 }
 
 // weigh counts what was in flight at the faults.

@@ -142,6 +142,7 @@ func TestCausesOfSecondRuns(t *testing.T) {
 		"a kill while the store failed":        {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill"},
 		"a new plugin is no cause":             {first, []struck{strikes(PluginGood, all, 10, 11)}, false, ""},
 		"what was not carried out is no cause": {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, ""},
+		"its process was stopped":              {first, []struck{strikes(PluginStop, 0, 10.5, 19)}, false, "plugin-stop"},
 		"the producer pushed it again":         {first, nil, true, "pushed again by the producer"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,6 +155,34 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			v := verify(e)
 			require.Len(t, v.extra, 1)
 			require.Equal(t, c.want, v.extra[0].cause)
+		})
+	}
+}
+
+// A queue that does not know ids has a task twice if the client sent it twice.
+func TestSentTwice(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		noIDs bool
+		end   float64 // of the fault
+		want  string
+	}{
+		"while connections were cut": {true, 3, "pushed while connections were cut, and sent again by the client"},
+		"to a queue that knows ids":  {false, 3, ""},
+		"after the fault":            {true, 1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := fine()
+			e.noIDs, e.asked = c.noIDs, map[task.ID]time.Time{"a": noon.Add(2 * time.Second)}
+			e.pushed["a"] = noon.Add(4 * time.Second)
+			e.runs = append(e.runs[1:], at("a", "h0", 1, 1, 20, 21, journal.OK), at("a", "h1", 4, 1, 20, 21, journal.OK))
+			e.records[0]["a"] = recordOf(e.runs[3], task.Success)
+			e.struck = []struck{strikes(QueueLimit, all, 0, c.end)}
+			v := verify(e)
+			require.Len(t, v.extra, 1)
+			require.Equal(t, c.want, v.extra[0].cause)
+			require.Empty(t, v.wrong)
 		})
 	}
 }

@@ -75,26 +75,41 @@ func (o *order) task(now time.Time) (task.Task, error) {
 	return t, err
 }
 
-// producer pushes tasks evenly over a span of time, each until the queue has said that it
-// has it.
+// mostWaiting is how many tasks may wait in the queue before the producer waits, too: faults
+// are to strike a queue at work, and some servers for tests are slow with many.
+const mostWaiting = 500
+
+// producer pushes tasks evenly over a span of time, or as fast as the queue is worked off,
+// each until the queue has said that it has it.
 type producer struct {
-	broker brokers.Broker
-	most   int // tasks in one call
+	broker  brokers.Broker
+	waiting func(ctx context.Context) int64 // how many tasks wait in the queue; below 0: nobody knows
+	most    int                             // tasks in one call
 
 	mu     sync.Mutex
 	pushed map[task.ID]time.Time // since when the queue has it
 	again  map[task.ID]bool      // pushed more than once, after an answer that was none
+	asked  map[task.ID]time.Time // since when it has been asked to take it, the last time
 	errors int
 }
 
-func newProducer(b brokers.Broker) *producer {
-	return &producer{broker: b, most: 100, pushed: map[task.ID]time.Time{}, again: map[task.ID]bool{}}
+func newProducer(b brokers.Broker, waiting func(context.Context) int64) *producer {
+	return &producer{broker: b, waiting: waiting, most: 100, pushed: map[task.ID]time.Time{}, again: map[task.ID]bool{}, asked: map[task.ID]time.Time{}}
 }
 
 // run pushes all orders within about span, or until ctx ends.
 func (p *producer) run(ctx context.Context, orders []order, span time.Duration) error {
 	began := time.Now()
+	var looked time.Time
 	for done := 0; done < len(orders); {
+		if time.Since(looked) > 500*time.Millisecond {
+			for n := p.waiting(ctx); n > mostWaiting || n < 0 && time.Since(looked) < 5*time.Second; n = p.waiting(ctx) {
+				if !sleep(ctx, 200*time.Millisecond) {
+					return ctx.Err()
+				}
+			}
+			looked = time.Now()
+		}
 		due := len(orders)
 		if span > 0 {
 			due = min(due, 1+int(float64(len(orders))*time.Since(began).Seconds()/span.Seconds()))
@@ -126,13 +141,14 @@ func (p *producer) push(ctx context.Context, orders []order) error {
 				return err
 			}
 		}
+		asked := time.Now()
 		call, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := p.broker.Push(call, tasks)
 		cancel()
 		p.mu.Lock()
 		for i := range orders {
 			if err == nil {
-				p.pushed[orders[i].id] = time.Now()
+				p.pushed[orders[i].id], p.asked[orders[i].id] = time.Now(), asked
 			} else {
 				p.again[orders[i].id] = true
 			}
