@@ -268,6 +268,70 @@ func ExampleBaseTask_ChangeState() {
 	// [1 2]
 }
 
+func ExampleBaseTask_GetLastState() {
+	try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		_, any := t.GetLastState()
+		t.ChangeState(7)
+		last, _ := t.GetLastState()
+		t.AddResponseLine(fmt.Sprint(any, last))
+		return nil
+	})
+	// Output: success [false 7]
+}
+
+func ExampleBaseTask_GetExecutionFlow() {
+	// As the original's tests did: a task's methods called by hand, without a host.
+	task := &Upload{}
+	task.ChangeState(1)
+	task.ChangeState(2)
+	task.ChangeState(3)
+	fmt.Println(task.GetExecutionFlow())
+	// Output: [1 2 3]
+}
+
+func ExampleBaseTask_LogDebug() {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		t.LogDebug("connecting", "host", "db1") // shown where a logger's level is "debug"
+		return nil
+	})
+	fmt.Println(out.Logs[0].Level, out.Logs[0].Message, out.Logs[0].Attrs)
+	// Output:
+	// success []
+	// DEBUG connecting map[host:db1]
+}
+
+func ExampleBaseTask_LogWarning() {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		t.LogWarning("the mailbox is nearly full", "percent", 97)
+		return nil
+	})
+	fmt.Println(out.Logs[0].Level, out.Logs[0].Message, out.Logs[0].Attrs)
+	// Output:
+	// success []
+	// WARN the mailbox is nearly full map[percent:97]
+}
+
+func ExampleBaseTask_LogError() {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		t.LogError("no answer, trying the other server", "error", errors.New("timeout"))
+		return nil // a logged error does not make the task fail
+	})
+	fmt.Println(out.Logs[0].Level, out.Logs[0].Message, out.Logs[0].Attrs)
+	// Output:
+	// success []
+	// ERROR no answer, trying the other server map[error:timeout]
+}
+
+func ExampleBaseTask_ID() {
+	typ := sdk.Func("demo.who", "", func(_ context.Context, t *sdk.BaseTask, _ struct{}) error {
+		t.AddResponseLine(fmt.Sprintf("%s %s, attempt %d, priority %d, limit %v", t.Type(), t.ID(), t.Attempt(), t.Priority(), t.TimeLimit()))
+		return nil
+	})
+	out := sdk.TryWith(context.Background(), typ, nil, sdk.TryOptions{ID: "17", Attempt: 2, Priority: -1, TimeLimit: time.Minute})
+	fmt.Println(out.Response[0])
+	// Output: demo.who 17, attempt 2, priority -1, limit 1m0s
+}
+
 func ExampleBaseTask_LogInfo() {
 	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
 		t.LogInfo("mail sent", "to", "jo", "bytes", 120)
@@ -420,6 +484,30 @@ func (t *Upload) Revert(context.Context) (*sdk.NewTask, error) {
 	return &sdk.NewTask{Type: "upload.delete", Params: map[string]any{"file": t.file}}, nil
 }
 
+func ExampleBeforeStarter() {
+	// Upload's BeforeStart wants to know the file: without one, DoJob is left out.
+	out := sdk.Try(context.Background(), sdk.Type[Upload]("upload.put", "Uploads a file."), nil)
+	fmt.Println(out.Code, out.Failure.Message)
+	fmt.Println(out.Response[0]) // AfterFinish has run
+	// Output:
+	// error parameter "file": not defined
+	// cleaned up,
+}
+
+func ExampleAfterFinisher() {
+	// Upload's DoJob fails; its AfterFinish cleans up all the same.
+	out := sdk.Try(context.Background(), sdk.Type[Upload]("upload.put", "Uploads a file."), map[string]any{"file": "a.png"})
+	fmt.Println(out.Code, out.Response)
+	// Output: error [cleaned up, the disk is full]
+}
+
+func ExampleMetaInfoer() {
+	// What Upload's GetAdditionalMetaInfo returns goes into the task's record.
+	out := sdk.Try(context.Background(), sdk.Type[Upload]("upload.put", "Uploads a file."), map[string]any{"file": "a.png"})
+	fmt.Println(out.Meta)
+	// Output: map[file:a.png]
+}
+
 func ExampleReverter() {
 	out := sdk.Try(context.Background(), sdk.Type[Upload]("upload.put", "Uploads a file."), map[string]any{"file": "a.png"})
 	fmt.Println(out.Code, out.Response)
@@ -453,6 +541,28 @@ func ExampleBaseTask_ReportError() {
 	// map[source:ldap]
 	// user bob has no mail address
 	// 1 user left out
+}
+
+func ExampleBaseTask_ReportMessage() {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		t.ReportMessage("the price list is a week old")
+		return nil
+	})
+	fmt.Println(out.Reports[0].Message)
+	// Output:
+	// success []
+	// the price list is a week old
+}
+
+func ExampleBaseTask_AddErrorData() {
+	out := try(nil, func(_ context.Context, t *sdk.BaseTask) error {
+		t.AddErrorData(map[string]any{"server": "db1"}) // with every later report, also that of a crash
+		return errors.New("no answer")
+	})
+	fmt.Println(out.Reports[0].Data)
+	// Output:
+	// error [no answer]
+	// map[server:db1]
 }
 
 // Pager is a whole error reporter: it prints what would go to somebody's pager.

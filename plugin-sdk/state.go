@@ -10,7 +10,8 @@ import (
 )
 
 // ChangeState records that the task is in state s now, a number of the author's own
-// choosing; the host sees it at once. Only the first MaxStates of a task are kept.
+// choosing that fits 32 bits; the host sees it at once. Only the first MaxStates of a task are
+// kept.
 func (t *BaseTask) ChangeState(s int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -26,6 +26,7 @@ type RunningError struct {
 	PID int
 }
 
+// Error names the file and, where that is known, the process.
 func (e *RunningError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("pid file %s: another process holds it", e.Path)
