@@ -27,10 +27,18 @@ func TestDeadRetention(t *testing.T) {
 			b.brokers = append(b.brokers, w)
 			o.Brokers = append(o.Brokers, Broker{Name: "b", DeadRetention: keep, Broker: full{w}})
 		}
-		o.EmptySleep = time.Hour
-		b.begin(o)
 		const many = purgeBatch*purgeCalls + 500
 		b.push(0, many, "a.b")
+		ds, err := b.brokers[0].Broker.Lease(t.Context(), many, time.Minute)
+		require.NoError(t, err)
+		ss := make([]brokers.Settlement, len(ds))
+		for i, d := range ds {
+			ss[i] = brokers.Settlement{ID: d.Task.ID, Token: d.Token, Verdict: brokers.Bury}
+		}
+		_, err = b.brokers[0].Broker.Settle(t.Context(), ss)
+		require.NoError(t, err)
+		o.EmptySleep = time.Hour
+		b.begin(o)
 		b.push(1, 10, "a.b")
 		time.Sleep(15 * time.Minute)
 		late := b.push(0, 5, "a.b")
