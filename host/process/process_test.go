@@ -2,11 +2,13 @@ package process
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -351,9 +353,34 @@ func TestNothingLeaks(t *testing.T) {
 	for i := range 6 {
 		cycle(i)
 	}
+	cycles := 200
+	if os.Getenv("LEPTIR_FIGURES") != "" {
+		cycles = 10_000 // make isolation
+	}
+	look := func(when string) {
+		fds, children := count()
+		left, err := os.ReadDir(b.runDir.path)
+		require.NoError(t, err)
+		groups := 0
+		_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
+			if err == nil && d.IsDir() && strings.Contains(path, "leptir") {
+				groups++
+			}
+			return nil
+		})
+		runtime.GC()
+		statm, _ := os.ReadFile("/proc/self/statm")
+		pages, _ := strconv.Atoi(strings.Fields(string(statm))[1])
+		t.Logf("%-19s goroutines %d, descriptors %d, children %d, folders %d, cgroups %d, resident %d MiB", when, runtime.NumGoroutine(), fds, children,
+			len(left), groups, pages*os.Getpagesize()>>20)
+	}
+	look("after 6 starts:")
 	fds, children := count()
-	for i := range 200 {
+	for i := range cycles {
 		cycle(i)
+		if (i+1)%(cycles/4) == 0 {
+			look(fmt.Sprintf("after %d starts:", i+1))
+		}
 	}
 	require.Eventually(t, func() bool {
 		f, c := count()
