@@ -46,6 +46,12 @@ func TestManPages(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(text), "Jan 2027", page)
 	}
+	push, err := os.ReadFile(filepath.Join(dir, "leptirctl-push.1"))
+	require.NoError(t, err)
+	for _, want := range []string{`\fB-p\fP \fINAME=VALUE\fP`, `\fB-wait\fP` + "\n", `\fB-config\fP \fIFILE\fP`} {
+		require.Equal(t, 1, strings.Count(string(push), want), want)
+	}
+	require.NotContains(t, string(push), `\fB--`)
 	again := filepath.Join(t.TempDir(), "man")
 	require.NoError(t, manPages(again))
 	for _, page := range pages {

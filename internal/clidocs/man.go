@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"github.com/backplane/leptir/host/ctl"
 	"github.com/backplane/leptir/internal/version"
@@ -29,12 +30,39 @@ func manPages(dir string) error {
 	}
 	for _, cmd := range []*cobra.Command{root, host} {
 		each(cmd, func(cmd *cobra.Command) { cmd.DisableAutoGenTag = true })
+		if cmd == root {
+			each(cmd, describeOptions)
+			each(cmd, hideOptions)
+		}
 		head := &doc.GenManHeader{Section: "1", Source: "leptir " + version.String(), Manual: "leptir"}
 		if err := doc.GenManTree(cmd, head, dir); err != nil {
 			return fmt.Errorf("man pages: %w", err)
 		}
 	}
 	return nil
+}
+
+// describeOptions adds the section of a command's options to what it says of itself. Cobra's
+// own names no values: it has --timeout= for -timeout DURATION.
+func describeOptions(cmd *cobra.Command) {
+	var b strings.Builder
+	b.WriteString(text(cmd) + "\n\n# OPTIONS\n")
+	for _, f := range append(shown(cmd.LocalNonPersistentFlags(), "help"), shown(cmd.Root().PersistentFlags())...) {
+		name, value := flagName(f)
+		fmt.Fprintf(&b, "**%s**", name)
+		if value != "" {
+			fmt.Fprintf(&b, " *%s*", value)
+		}
+		fmt.Fprintf(&b, "\n: %s\n\n", f.Usage)
+	}
+	cmd.Long = b.String()
+}
+
+// hideOptions hides a command's options from cobra.
+func hideOptions(cmd *cobra.Command) {
+	for _, set := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		set.VisitAll(func(f *pflag.Flag) { f.Hidden = true })
+	}
 }
 
 func indent(s string) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,29 +71,19 @@ func section(b *strings.Builder, cmd *cobra.Command) {
 			}
 		}
 	}
-	var flags []string
-	cmd.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden || f.Name == "help" {
-			return
+	rows := func(flags []*pflag.Flag) {
+		b.WriteString("\n| flag | |\n|---|---|\n")
+		for _, f := range flags {
+			name, value := flagName(f)
+			fmt.Fprintf(b, "| `%s` | %s |\n", cell(strings.TrimSpace(name+" "+value)), cell(f.Usage))
 		}
-		name := "-" + f.Name
-		if f.NoOptDefVal == "" {
-			name += " " + f.Value.Type()
-		}
-		flags = append(flags, fmt.Sprintf("| `%s` | %s |\n", cell(name), cell(f.Usage)))
-	})
-	if len(flags) > 0 {
-		b.WriteString("\n| flag | |\n|---|---|\n" + strings.Join(flags, ""))
+	}
+	if flags := shown(cmd.LocalNonPersistentFlags(), "help"); len(flags) > 0 {
+		rows(flags)
 	}
 	if !cmd.HasParent() {
-		b.WriteString("\nAll commands have these flags:\n\n| flag | |\n|---|---|\n")
-		cmd.PersistentFlags().VisitAll(func(f *pflag.Flag) {
-			name := "-" + f.Name
-			if f.NoOptDefVal == "" {
-				name += " " + f.Value.Type()
-			}
-			fmt.Fprintf(b, "| `%s` | %s |\n", cell(name), cell(f.Usage))
-		})
+		b.WriteString("\nAll commands have these flags:\n")
+		rows(shown(cmd.PersistentFlags()))
 	}
 	if cmd.Example != "" {
 		b.WriteString("\nExamples:\n\n```sh\n")
@@ -101,6 +92,24 @@ func section(b *strings.Builder, cmd *cobra.Command) {
 		}
 		b.WriteString("```\n")
 	}
+}
+
+// shown returns the flags that people see, but for those of the given names.
+func shown(set *pflag.FlagSet, but ...string) (flags []*pflag.Flag) {
+	set.VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden && !slices.Contains(but, f.Name) {
+			flags = append(flags, f)
+		}
+	})
+	return flags
+}
+
+// flagName returns how a flag is written, and what its value is called if it has one.
+func flagName(f *pflag.Flag) (name, value string) {
+	if f.NoOptDefVal == "" {
+		value = f.Value.Type()
+	}
+	return "-" + f.Name, value
 }
 
 // text is what a command says of itself.
