@@ -57,7 +57,7 @@ func (p *program) runCommand() *cobra.Command {
 		ValidArgsFunction: p.completeType,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.json && f.table {
-				return usagef("-json and -table exclude each other")
+				return errJSONAndTable
 			}
 			t, err := p.newTask(cmd.Context(), args[0], &pushFlags{single: f.single, params: f.params, priority: f.priority, timeLimit: f.timeLimit, id: f.id})
 			if err != nil {
@@ -139,7 +139,7 @@ func (p *program) run(ctx context.Context, t task.Task, f *runFlags, stderr io.W
 	if !f.quiet {
 		s.failure(r)
 	}
-	if err := p.printRun(r, f); err != nil {
+	if err := p.printRecord(r, f.table, f.json); err != nil {
 		return err
 	}
 	switch {
@@ -149,31 +149,6 @@ func (p *program) run(ctx context.Context, t task.Task, f *runFlags, stderr io.W
 		return fmt.Errorf("task %s failed: %s", r.ID, r.RetC)
 	}
 	return nil
-}
-
-// printRun prints the record of a run.
-func (p *program) printRun(r task.Record, f *runFlags) error {
-	if !f.table {
-		return p.out.json(r, f.json)
-	}
-	rows := [][]string{{"FIELD", "VALUE"}, {"id", string(r.ID)}, {"type", r.Type}, {"result", r.RetC.String()},
-		{"time", fmt.Sprintf("%.3f s", r.ExTime)}, {"response", r.RespM}}
-	add := func(name, value string) {
-		if value != "" {
-			rows = append(rows, []string{name, value})
-		}
-	}
-	add("states", strings.Trim(fmt.Sprint(r.Run.States), "[]"))
-	add("value", string(r.Run.Result))
-	add("error", r.Run.Error)
-	if e := r.Run.Exit; e != nil {
-		add("process", e.Reason+" "+e.Signal)
-		add("stderr", strings.Join(e.Stderr, "; "))
-	}
-	for line := range strings.Lines(r.Run.Stack) {
-		add("stack", strings.TrimRight(line, "\n"))
-	}
-	return p.out.table(rows)
 }
 
 // hold says how to attach a debugger to a process, and waits for Enter.
@@ -222,7 +197,7 @@ func (s *terminal) print() {
 	if s.waiting == nil {
 		return
 	}
-	s.to.line(fmt.Sprintf("progress %3.0f%% %s", 100*s.waiting.Fraction, s.waiting.Text))
+	s.to.line("progress " + howFar(*s.waiting))
 	s.last, s.waiting = time.Now(), nil
 }
 

@@ -18,20 +18,24 @@ type taskFlags struct {
 	wait    bool
 	timeout time.Duration
 	json    bool
+	table   bool
 }
 
 func (p *program) taskCommand() *cobra.Command {
 	f := &taskFlags{}
 	cmd := &cobra.Command{
 		Use:   "task ID [flags]",
-		Short: "Print what is known of a task, as JSON.",
+		Short: "Print what is known of a task.",
 		Long: "Print the record of a task as a JSON object. status is 1 (pending), 2 (in progress) or 3 (completed); retC, once it has ended, " +
 			"1 (success), 2 (warning), 3 (error), 4 (unknown) or 5 (time limit exceeded).\n\n" +
-			"Of a task that is queued and has not begun, leptir.note says where it waits, and why.",
+			"Of a task that is queued and has not begun, leptir.note says where it waits, and why; of one that runs, leptir.progress how far it is.",
 		Args: arguments("the ID of the task"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := task.ID(args[0]).Validate(); err != nil {
 				return usageError{err.Error()}
+			}
+			if f.json && f.table {
+				return errJSONAndTable
 			}
 			return p.task(cmd.Context(), task.ID(args[0]), f)
 		},
@@ -41,6 +45,7 @@ func (p *program) taskCommand() *cobra.Command {
 	flags.BoolVar(&f.wait, "wait", false, "wait until it has ended")
 	addTimeout(flags, &f.timeout)
 	flags.BoolVar(&f.json, "json", false, "print it on one line")
+	flags.BoolVar(&f.table, "table", false, "print it as a table")
 	return cmd
 }
 
@@ -71,7 +76,7 @@ func (p *program) task(ctx context.Context, id task.ID, f *taskFlags) error {
 			}
 		}
 	}
-	if err := p.out.json(r, f.json); err != nil {
+	if err := p.printRecord(r, f.table, f.json); err != nil {
 		return err
 	}
 	return waitErr

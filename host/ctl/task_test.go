@@ -33,6 +33,23 @@ func TestTaskPrintsTheRecord(t *testing.T) {
 	require.JSONEq(t, want, s.ok("task", "-wait", "t1"), "it has ended, so there is nothing to wait for")
 }
 
+func TestTaskAsATable(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "")
+	running := task.Record{ID: "t1", Type: "mailer.send", Status: task.InProgress, ExStart: past,
+		Run: task.Run{Attempt: 2, Delivery: 1, States: []int{1, 4}, Progress: &task.Progress{Fraction: 0.25, Text: "page\x1b[31m 1 of 4"}}}
+	failed := finished(brokers.Delivery{Task: task.Task{ID: "t2", Type: "mailer.send"}, Attempt: 1, Sequence: 1}, task.Error, "no such mailbox")
+	failed.Run.Error, failed.Run.Undo = "no such mailbox", &task.Undo{State: task.UndoPushed, ID: "t2.undo", Type: "mailer.recall"}
+	require.NoError(t, s.store("records").Put(t.Context(), []task.Record{running, failed}))
+	require.Equal(t, "FIELD     VALUE\nid        t1\ntype      mailer.send\nstatus    in progress\nattempt   2\nprogress  25% page\\u001b[31m 1 of 4\nstates    1 4\n",
+		s.ok("task", "t1", "-table"))
+	require.Equal(t, "FIELD     VALUE\nid        t2\ntype      mailer.send\nresult    error\ntime      0.250 s\nresponse  no such mailbox\nerror     no such mailbox\n"+
+		"undo      pushed mailer.recall t2.undo\n", s.ok("task", "t2", "-table"))
+	r := s.ctl("task", "t1", "-table", "-json")
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "-json and -table exclude each other")
+}
+
 // TestTaskThatHasNoRecord tells of tasks what their broker knows.
 func TestTaskThatHasNoRecord(t *testing.T) {
 	t.Parallel()
@@ -131,10 +148,19 @@ func TestTaskWaits(t *testing.T) {
 	require.Contains(t, s.ok("task", "flaky", "-wait", "-json"), `"attempt":2`)
 
 	s = newSite(t, "")
+	s.ids("slow", "-id", "slow")
+	d := lease(t, s.broker("default"), 1)[0]
+	require.NoError(t, s.store("records").Put(t.Context(), []task.Record{{ID: "slow", Type: "slow", Status: task.InProgress, ExStart: past,
+		Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(d.Task.PushedAt, d.Sequence), Progress: &task.Progress{Fraction: 0.5, Text: "page 2 of 4"}}}}))
+	r := s.ctl("task", "slow", "-wait", "-timeout", "0.1")
+	require.Equal(t, 1, r.code)
+	require.Regexp(t, `^leptirctl: task slow has not ended within 100ms; it is leased by a host until \S+ in broker "default"; progress: 50% page 2 of 4\n$`, r.stderr)
+
+	s = newSite(t, "")
 	s.ids("x", "-id", "x")
 	ctx, interrupt := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, interrupt)
-	r := s.ctlWith(ctx, "", "task", "x", "-wait")
+	r = s.ctlWith(ctx, "", "task", "x", "-wait")
 	require.Equal(t, 1, r.code)
 	require.True(t, strings.HasPrefix(r.stderr, "leptirctl: interrupted: "), r.stderr)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -136,6 +137,11 @@ func (w *waiter) inVain(ctx context.Context, left []task.ID, of int) error {
 			which = fmt.Sprintf("the first of them, %s,", left[0])
 		}
 		what += fmt.Sprintf("; %s is %s", which, it.describe())
+		records := map[task.ID]task.Record{}
+		_ = w.stores.get(ctx, left[:1], records) // where that fails there is just less to say
+		if r, ok := records[left[0]]; ok && r.Status == task.InProgress && r.Run.Progress != nil {
+			what += "; progress: " + strings.TrimSpace(howFar(*r.Run.Progress))
+		}
 	}
 	return errors.New(what)
 }
