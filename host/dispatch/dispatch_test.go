@@ -586,7 +586,7 @@ func TestTaskThatKillsItsHosts(t *testing.T) {
 			}
 			b.runner = newRunner(1, succeed)
 			host := &bundle{t: t, runner: b.runner, brokers: b.brokers, store: store}
-			d := &Dispatcher{o: Options{MaxCrashes: 3, Reports: told, Logger: slog.New(slog.DiscardHandler), TimeLimit: func(string) time.Duration { return 0 }}, unserved: map[string]*park{}}
+			d := &Dispatcher{o: Options{MaxCrashes: 3, Meter: noMeter{}, Reports: told, Logger: slog.New(slog.DiscardHandler), TimeLimit: func(string) time.Duration { return 0 }}, unserved: map[string]*park{}}
 			d.ctx, d.stop = context.WithCancel(context.Background())
 			d.stores = newRecorder(d.ctx, []Store{{Name: "r", Store: store}}, d.o.Logger)
 			s := newSource(d, Broker{Name: "b", Broker: w})
