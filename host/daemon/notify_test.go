@@ -138,7 +138,7 @@ func TestStalledStderr(t *testing.T) {
 	}
 	require.NoError(t, cmd.Wait())
 	require.Contains(t, final, "INFO  stopped")
-	require.Greater(t, lines, 2000)
+	require.Greater(t, lines, 600, "more than a pipe holds")
 }
 
 // Whoever reads its log may go away: the host works and ends as if nobody had.
