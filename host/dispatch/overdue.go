@@ -47,3 +47,22 @@ func (s *source) inTime(began time.Time, got []brokers.Delivery) []brokers.Deliv
 func earlierLife(recorded int, dv *delivery) bool {
 	return dv.order()-recorded > max(1, dv.Lost)
 }
+
+// superseded reports whether a delivery is an old copy of a task that has come further, by
+// its record: a broker that cannot change a message sends a new one for the next attempt, and
+// the old one stays if its deletion fails. After the task has been put back from the dead
+// letters, the leases since its record outnumber those that were lost, and it is none.
+func superseded(rec *task.Record, dv *delivery) bool {
+	return rec.Run.Attempt > dv.Attempt && task.SamePush(rec.Run.Delivery, dv.order()) && dv.order()-rec.Run.Delivery <= dv.Lost
+}
+
+// retryAt returns when the attempt after a recorded one is due, by this host's clock. That of
+// the host that has recorded it may have been wrong: the wait is at most as long as that host
+// meant it to be.
+func retryAt(rec *task.Record, now time.Time) time.Time {
+	at := rec.Run.Retry
+	if latest := now.Add(max(0, at.Sub(rec.Run.Ended))); at.After(latest) {
+		return latest
+	}
+	return at
+}

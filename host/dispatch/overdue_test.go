@@ -128,3 +128,81 @@ func TestRecordedThroughSeveralLostHosts(t *testing.T) {
 		b.stop()
 	})
 }
+
+// The next attempt of a task whose host was lost is not put off by how wrong the clock of that
+// host was.
+func TestRetryRecordedByWrongClock(t *testing.T) {
+	t.Parallel()
+	for name, ahead := range map[string]time.Duration{"fast": time.Hour, "slow": -time.Hour, "right": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
+				w := &watched{Broker: memorybroker.New()}
+				b.brokers = []*watched{w}
+				id := b.push(0, 1, "demo.noop")[0]
+				_, err := w.Broker.Lease(t.Context(), 1, time.Second) // the host that is lost
+				require.NoError(t, err)
+				its := time.Now().Add(ahead).UTC()
+				require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.Pending, RetC: task.Error, Type: "demo.noop",
+					Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(time.Now(), 1), Ended: its, Retry: its.Add(20 * time.Second)}}}))
+				time.Sleep(2 * time.Second)
+				b.begin(Options{MaxAttempts: 2, Brokers: []Broker{{Name: "b", Broker: w}}})
+				time.Sleep(30 * time.Second)
+				require.Equal(t, brokers.Stats{}, b.counts(0))
+				r, _ := b.record(id)
+				require.Equal(t, 2, r.Run.Attempt)
+				b.stop()
+			})
+		})
+	}
+}
+
+// copies is a broker that delivers an old copy of a task, of an attempt that has been made.
+type copies struct {
+	*watched
+	old brokers.Delivery
+}
+
+func (c *copies) Lease(ctx context.Context, n int, ttl time.Duration) ([]brokers.Delivery, error) {
+	ds, err := c.watched.Lease(ctx, n, ttl)
+	for i := range ds {
+		ds[i].Repeated, ds[i].Attempt, ds[i].Sequence, ds[i].Lost = true, c.old.Attempt, c.old.Sequence, c.old.Lost
+	}
+	return ds, err
+}
+
+// An old copy of a task that has come further does not run; a task that has been put back
+// from the dead letters does.
+func TestOldCopyDoesNotRun(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		delivery brokers.Delivery
+		runs     int
+	}{
+		"an old copy":                    {brokers.Delivery{Attempt: 1, Sequence: 2, Lost: 1}, 0},
+		"an old copy, lost often":        {brokers.Delivery{Attempt: 2, Sequence: 6, Lost: 5}, 0},
+		"a copy sent twice":              {brokers.Delivery{Attempt: 1, Sequence: 1}, 0},
+		"put back":                       {brokers.Delivery{Attempt: 1, Sequence: 4}, 1},
+		"put back, and its host lost":    {brokers.Delivery{Attempt: 1, Sequence: 5, Lost: 1}, 1},
+		"put back, and two hosts lost":   {brokers.Delivery{Attempt: 1, Sequence: 6, Lost: 2}, 1},
+		"the attempt after the recorded": {brokers.Delivery{Attempt: 4, Sequence: 4}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
+				w := &watched{Broker: memorybroker.New()}
+				b.brokers = []*watched{w}
+				id := b.push(0, 1, "demo.noop")[0]
+				require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.Completed, RetC: task.Error, Type: "demo.noop",
+					Run: task.Run{Attempt: 3, Delivery: task.DeliveryOrder(time.Now(), 3), Ended: time.Now().UTC()}}}))
+				b.begin(Options{MaxAttempts: 5, Brokers: []Broker{{Name: "b", Broker: &copies{w, c.delivery}}}})
+				time.Sleep(10 * time.Second)
+				require.Equal(t, brokers.Stats{}, b.counts(0))
+				require.Len(t, b.runner.ran(), c.runs)
+				b.stop()
+			})
+		})
+	}
+}

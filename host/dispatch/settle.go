@@ -336,6 +336,12 @@ func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*deliv
 func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record) *task.Record {
 	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token}
 	if rec, found := known[dv.Task.ID]; found {
+		if superseded(&rec, dv) {
+			d.o.Logger.Info("an old copy of a task was delivered, which has come further meanwhile; settled", "task", dv.Task.ID, "attempt", dv.Attempt, "recorded", rec.Run.Attempt)
+			st.Verdict = brokers.Done
+			dv.source.settlements.put(st)
+			return nil
+		}
 		dv.failures = earlier(rec, dv)
 	}
 	if rec, found := known[dv.Task.ID]; found && rec.Run.Attempt == dv.Attempt && task.SamePush(rec.Run.Delivery, dv.order()) {
@@ -350,7 +356,7 @@ func (d *Dispatcher) settleByRecord(dv *delivery, known map[task.ID]task.Record)
 			// It ended in an earlier life: since then it has been put back from the dead
 			// letters, with its attempts counted from anew.
 		case !rec.Run.Ended.IsZero() && !rec.Run.Retry.IsZero():
-			st.Verdict, st.At, st.Reason = brokers.Retry, dv.source.dueAt(rec.Run.Retry), clip(rec.Run.Error, maxReason)
+			st.Verdict, st.At, st.Reason = brokers.Retry, dv.source.dueAt(retryAt(&rec, time.Now())), clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero() && rec.RetC.Failed() && !cancel.Was(rec):
 			st.Verdict, st.Reason = brokers.Bury, clip(rec.Run.Error, maxReason)
 		case !rec.Run.Ended.IsZero():
