@@ -148,7 +148,7 @@ func redisFull(c *goredis.Client) filler {
 }
 
 // openMongoDB has the queue on a server that speaks MongoDB's protocol, and the records
-// there and in a file.
+// there, in another database (the server works on each by itself), and in a file.
 func openMongoDB(ctx context.Context, s *surroundings) (*backend, error) {
 	b := newBackend()
 	uri, stop, err := mongotest.Launch()
@@ -170,14 +170,14 @@ func openMongoDB(ctx context.Context, s *surroundings) (*backend, error) {
 	at := func(addr string) string { return "mongodb://" + addr + "/?directConnection=true" }
 	queueAt := func(addr string) *mongodb.Settings {
 		set := mongodb.Defaults()
-		set.Connection.URI = settings.Secret(at(addr))
+		set.Connection.URI, set.Connection.Database = settings.Secret(at(addr)), "queue"
 		return set
 	}
 	if err := b.open(ctx, queueAt(addr), queueAt(b.queueLinks[s.hosts].addr())); err != nil {
 		return b, err
 	}
 	set := storemongodb.Defaults()
-	set.Connection.URI = settings.Secret(at(addr))
+	set.Connection.URI, set.Connection.Database = settings.Secret(at(addr)), "records"
 	st, err := set.Open(ctx, metastore.Env{Name: "mongodb", Logger: discard})
 	if err != nil {
 		return b, err
@@ -186,8 +186,8 @@ func openMongoDB(ctx context.Context, s *surroundings) (*backend, error) {
 	b.closers = append(b.closers, func() { _ = st.Close() })
 	file, err := s.recordsOnFile(ctx, b)
 	b.blocks = func(i int) string {
-		block := "\n%s \"mongodb\" \"torture\" {\n  connection {\n    uri = %q\n  }\n}\n"
-		return fmt.Sprintf(block, "broker", at(b.queueLinks[i].addr())) + fmt.Sprintf(block, "meta_storage", at(b.storeLinks[i].addr())) + file
+		block := "\n%s \"mongodb\" \"torture\" {\n  connection {\n    uri      = %q\n    database = %q\n  }\n}\n"
+		return fmt.Sprintf(block, "broker", at(b.queueLinks[i].addr()), "queue") + fmt.Sprintf(block, "meta_storage", at(b.storeLinks[i].addr()), "records") + file
 	}
 	return b, err
 }

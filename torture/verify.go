@@ -26,7 +26,8 @@ type evidence struct {
 	lease   time.Duration
 	noIDs   bool // the queue does not know whether it has an id already
 
-	parents map[task.ID]int // of a child, how often its parent ran; made by verify
+	// Of a child, the runs of its parent; made by verify.
+	pushers map[task.ID][]journal.Run
 }
 
 // settling is how long after its end a run can still be in flight: its result is on the way
@@ -82,7 +83,7 @@ func verify(e *evidence) *verdict {
 		slices.SortFunc(runs, func(a, b journal.Run) int { return a.Begin.Compare(b.Begin) })
 	}
 	expected := map[task.ID]*order{}
-	e.parents = map[task.ID]int{}
+	e.pushers = map[task.ID][]journal.Run{}
 	for i := range e.orders {
 		o := &e.orders[i]
 		if _, ok := e.pushed[o.id]; ok {
@@ -90,7 +91,7 @@ func verify(e *evidence) *verdict {
 		}
 		if child := task.ID(o.params.Child); child != "" {
 			// It must have been pushed if its parent ended well, and may have been else.
-			e.parents[child] = len(byTask[o.id])
+			e.pushers[child] = byTask[o.id]
 			for _, r := range byTask[o.id] {
 				if r.Outcome == journal.OK || len(byTask[child]) > 0 {
 					expected[child] = &order{id: child, kind: "quick"}
@@ -201,7 +202,7 @@ func (e *evidence) contradiction(o *order, rec *task.Record, runs []journal.Run)
 	if recorded < 0 {
 		return fmt.Sprintf("no run of that host, process and attempt ended as it says; there were %s", story(runs))
 	}
-	if e.again[o.id] || e.parents[o.id] > 1 {
+	if e.again[o.id] || len(e.pushers[o.id]) > 1 {
 		return "" // two lives of one id: which of them is told of depends on which came last
 	}
 	for _, later := range runs[recorded+1:] {
@@ -255,7 +256,7 @@ func (v *verdict) again(e *evidence, o *order, runs []journal.Run) {
 		if before.End.After(r.Begin) {
 			v.overlaps++
 		}
-		v.extra = append(v.extra, extra{run: r, before: *before, cause: e.cause(o, before, &r)})
+		v.extra = append(v.extra, extra{run: r, before: *before, cause: e.cause(o, before, &r, runs[:i])})
 	}
 }
 
@@ -272,7 +273,7 @@ func lastOf(runs []journal.Run, attempt int) int {
 // cause returns why a task ran again after a run that had not failed: the fault that ended
 // the run, or the host's hold on it, or kept the queue from hearing of its end. "" says that
 // no fault can have done it.
-func (e *evidence) cause(o *order, before, again *journal.Run) string {
+func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Run) string {
 	from, to := before.Begin, again.Begin
 	if !before.End.IsZero() {
 		to = e.settled(before)
@@ -290,24 +291,35 @@ func (e *evidence) cause(o *order, before, again *journal.Run) string {
 		return string(likely.Kind)
 	case e.again[o.id]:
 		return "pushed again by the producer"
-	case e.parents[o.id] > 1:
+	case len(e.pushers[o.id]) > 1:
 		return "pushed again by its parent, which ran again"
-	case e.sentTwice(o.id):
-		return "pushed while connections were cut, and sent again by the client"
+	case e.sentTwice(o.id, runs):
+		return "sent again by the queue's client, whose first try was cut off"
 	}
 	return ""
 }
 
 // sentTwice reports whether a task may be in the queue twice, of a queue that does not know
-// ids: it was pushed while faults could keep the answer from the client, which sends again.
-func (e *evidence) sentTwice(id task.ID) bool {
-	asked, ok := e.asked[id]
-	if !ok || !e.noIDs {
+// ids: while it was pushed, or one of its earlier runs was settled by a new message, a fault
+// could keep the answer from the client, which sends again.
+func (e *evidence) sentTwice(id task.ID, earlier []journal.Run) bool {
+	if !e.noIDs {
 		return false
 	}
-	for i := range e.struck {
-		s := &e.struck[i]
-		if s.Skipped == "" && s.Host == all && holds(s.Kind) && s.Begin.Before(e.pushed[id]) && s.End.After(asked) {
+	cut := func(host string, from, to time.Time) bool {
+		for i := range e.struck {
+			s := &e.struck[i]
+			if s.Skipped == "" && (s.Host == all || host != "" && s.hits(host)) && holds(s.Kind) && s.Begin.Before(to) && s.End.Add(settling).After(from) {
+				return true
+			}
+		}
+		return false
+	}
+	if asked, ok := e.asked[id]; ok && cut("", asked, e.pushed[id]) {
+		return true
+	}
+	for _, r := range slices.Concat(earlier, e.pushers[id]) {
+		if !r.End.IsZero() && cut(r.Host, r.Begin, e.settled(&r)) {
 			return true
 		}
 	}

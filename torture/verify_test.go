@@ -167,9 +167,9 @@ func TestSentTwice(t *testing.T) {
 		end   float64 // of the fault
 		want  string
 	}{
-		"while connections were cut": {true, 3, "pushed while connections were cut, and sent again by the client"},
+		"while connections were cut": {true, 3, "sent again by the queue's client, whose first try was cut off"},
 		"to a queue that knows ids":  {false, 3, ""},
-		"after the fault":            {true, 1, ""},
+		"after the fault":            {true, 0.5, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
