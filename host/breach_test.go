@@ -60,7 +60,7 @@ plugin "deaf" {
 		reason, respM  string
 		leastMemoryMiB int64
 	}{
-		{eat, "memory", `^memory limit 96 MiB exceeded, peak \d+ MiB$`, 90},
+		{eat, "memory", `^memory limit 96 MiB exceeded, peak [0-9.]+ [MG]iB$`, 90},
 		{bomb, "limit", `^limit of 64 processes and threads `, 0},
 	} {
 		r := records[tt.task.ID]

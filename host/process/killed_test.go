@@ -88,7 +88,8 @@ func TestKilledHost(t *testing.T) {
 			self, err := os.Executable()
 			require.NoError(t, err)
 			host := exec.Command(self)
-			host.Env = append(os.Environ(), envHost+"="+string(order), "LEPTIR_TEST_CGROUP="+cgroupParent())
+			host.Env = append(os.Environ(), envHost+"="+string(order), "LEPTIR_TEST_CGROUP="+cgroupParent(),
+				"TMPDIR="+parent) // or another test's start sweeps, too, what it has left
 			host.Stderr = os.Stderr
 			out, err := host.StdoutPipe()
 			require.NoError(t, err)

@@ -121,7 +121,7 @@ func TestMemoryLimit(t *testing.T) {
 				waitFor(t, "the end", p.Done())
 				e := p.Exit()
 				require.Equal(t, ReasonMemory, e.Reason, "%+v", e)
-				require.Regexp(t, `^memory limit 96 MiB exceeded, peak \d+ MiB$`, e.String())
+				require.Regexp(t, `^memory limit 96 MiB exceeded, peak [0-9.]+ [MG]iB$`, e.String())
 				require.GreaterOrEqual(t, e.PeakMemory, int64(90<<20))
 				drain(p)
 				waitFor(t, "its remains", p.Gone())
@@ -234,7 +234,7 @@ func TestScratchLimit(t *testing.T) {
 		do(t, p, "overfill-scratch")
 		waitFor(t, "the end", p.Done())
 		require.Equal(t, ReasonLimit, p.Exit().Reason)
-		require.Regexp(t, `^scratch limit 8.0 MiB exceeded, \d+ MiB found$`, p.Exit().String())
+		require.Regexp(t, `^scratch limit 8.0 MiB exceeded, [0-9.]+ MiB found$`, p.Exit().String())
 	})
 }
 

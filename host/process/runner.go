@@ -26,7 +26,7 @@ import (
 // and no longer, since a grandchild that has escaped may hold them open for ever.
 const pipeGrace = 100 * time.Millisecond
 
-// groupRunner runs one plugin process in a session, a process group and a cell of its own,
+// groupRunner runs one plugin process in a process group and a cell of its own,
 // and is the only one that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
 // handshake line of stdout and nothing of stderr: go-plugin's readers block on long lines
 // and panic on hostile ones.

@@ -51,8 +51,8 @@ func (l *Launcher) watch() {
 		}
 		clear(all[len(kept):])
 		all = kept
-		// However many processes there are, looking takes a twentieth of the time at most.
-		timer.Reset(max(time.Until(next), 20*time.Since(began)))
+		// However many processes there are, looking takes a fifth of the time at most.
+		timer.Reset(max(time.Until(next), 4*time.Since(began)))
 	}
 }
 

@@ -147,7 +147,9 @@ func openDir(path string) (*os.File, error) {
 // own, which all that confines it is inherited from. The thread lives until Over is called:
 // when it ends the kernel kills the process.
 func (c *Cell) Start(attr *syscall.SysProcAttr, start func() (pid int, err error)) error {
-	attr.Setsid, attr.Pdeathsig = true, syscall.SIGKILL
+	// A group of its own, not a session: where the kernel shares processor time out by
+	// session ("autogroup"), one that has had more than its share is slow to die.
+	attr.Setpgid, attr.Pdeathsig = true, syscall.SIGKILL
 	if c.v2fd != nil {
 		attr.UseCgroupFD, attr.CgroupFD = true, int(c.v2fd.Fd())
 	}
@@ -284,15 +286,31 @@ func (c *Cell) Kill() (all bool) {
 	c.mu.Lock()
 	born := c.born && !c.closed
 	c.mu.Unlock()
-	switch {
-	case !born:
+	if !born {
 		return false
+	}
+	c.hasten()
+	switch {
 	case c.v2 != "":
 		return v2Kill(c.v2) == nil
 	case c.v1["freezer"] != "":
 		return v1Kill(c.v1["freezer"]) == nil
 	}
 	return false
+}
+
+// hasten lets what is in the cell run, now that it is to die: to die it needs the processor,
+// too, and may have used up its share.
+func (c *Cell) hasten() {
+	switch dir := c.v1["cpu"]; {
+	case c.limits.CPUMax <= 0:
+	case dir != "":
+		_ = writeFile(dir, "cpu.cfs_quota_us", "-1")
+		_ = writeFile(dir, "cpu.shares", "262144")
+	case c.v2 != "" && slices.Contains(c.v2has, "cpu"):
+		_ = writeFile(c.v2, "cpu.max", "max")
+		_ = writeFile(c.v2, "cpu.weight", "10000")
+	}
 }
 
 // Close removes the cell's groups. What was started in it has been killed.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -163,7 +164,10 @@ func pidsIn(dir string) (pids []int) {
 func killByList(dir string, freeze func(bool) error) error {
 	const rounds = 100
 	self := os.Getpid()
-	for range rounds {
+	for round := range rounds {
+		if round > 2 { // what has been killed takes its time to die
+			time.Sleep(min(time.Duration(round)*100*time.Microsecond, 5*time.Millisecond))
+		}
 		_ = freeze(true)
 		left := 0
 		for _, pid := range pidsIn(dir) {

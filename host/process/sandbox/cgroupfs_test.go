@@ -76,7 +76,7 @@ func TestParseStat(t *testing.T) {
 	t.Parallel()
 	s, ok := parseStat([]byte("12 (a) S 1 (x) R 7 12 11 0 -1 4194560 1 2 3 4 50 6 7 8 20 0 9 0 100 2000 3 18446744073709551615 0"))
 	require.True(t, ok)
-	require.Equal(t, procStat{state: 'R', ppid: 7, session: 11, ticks: 56, threads: 9, start: 100, rss: 3 * pageSize}, s)
+	require.Equal(t, procStat{state: 'R', ppid: 7, group: 12, session: 11, ticks: 56, threads: 9, start: 100, rss: 3 * pageSize}, s)
 	for _, broken := range []string{"", "12 (x", "12 (x) S 1 2", "12 (x) S a 12 11 0 -1 4194560 1 2 3 4 50 6 7 8 20 0 9 0 100 2000 3 1 0"} {
 		_, ok := parseStat([]byte(broken))
 		require.False(t, ok, broken)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,9 +17,9 @@ import (
 )
 
 const (
-	// sessionKeep is how long the number of a dead process's session is remembered: whatever
-	// of it is still there then keeps the number from going to somebody else.
-	sessionKeep = 10 * time.Second
+	// groupKeep is how long the number of a dead process's group is remembered: whatever of it
+	// is still there then keeps the number from going to somebody else.
+	groupKeep = 10 * time.Second
 	// strangerSweeps is in how many sweeps a dead child that nobody knows must have been
 	// seen before it is buried: somebody else of this program may be about to.
 	strangerSweeps = 3
@@ -32,12 +33,12 @@ const (
 // this is of the whole program, not of one Sandbox.
 var family = struct {
 	mu        sync.Mutex
-	cells     map[string]*Cell // by cookie, those whose process may live
-	runs      map[string]int   // cells ever made in a run of a host
-	sessions  map[int]time.Time
-	strangers map[int]int // dead children that nobody knows: in how many sweeps
+	cells     map[string]*Cell  // by cookie, those whose process may live
+	runs      map[string]int    // cells ever made in a run of a host
+	groups    map[int]time.Time // process groups; when their leader died
+	strangers map[int]int       // dead children that nobody knows: in how many sweeps
 	adopt     sync.Once
-}{cells: map[string]*Cell{}, runs: map[string]int{}, sessions: map[int]time.Time{}, strangers: map[int]int{}}
+}{cells: map[string]*Cell{}, runs: map[string]int{}, groups: map[int]time.Time{}, strangers: map[int]int{}}
 
 // Cookie makes the value of the variable by which a process is found: random is its own,
 // beside the run's.
@@ -58,11 +59,11 @@ func register(c *Cell) {
 	family.runs[runOf(c.cookie)]++
 }
 
-// settled notes a cell's leader, whose pid is also its session's number.
+// settled notes a cell's leader, whose pid is also its group's number.
 func (c *Cell) settled(pid int) {
 	family.mu.Lock()
 	defer family.mu.Unlock()
-	family.sessions[pid] = time.Time{}
+	family.groups[pid] = time.Time{}
 }
 
 // unregister tells that a cell's process is dead: what it has started is to follow it.
@@ -73,8 +74,8 @@ func unregister(c *Cell) {
 	family.mu.Lock()
 	defer family.mu.Unlock()
 	delete(family.cells, c.cookie)
-	if _, ok := family.sessions[leader]; ok {
-		family.sessions[leader] = time.Now()
+	if _, ok := family.groups[leader]; ok {
+		family.groups[leader] = time.Now()
 	}
 }
 
@@ -121,13 +122,12 @@ type orphan struct {
 func Sweep() (left int) {
 	sweeping.Lock()
 	defer sweeping.Unlock()
-	own, _ := unix.Getsid(0)
 	var all []orphan
 	for _, pid := range adopted() {
 		o := orphan{pid: pid}
 		var ok bool
-		if o.stat, ok = statOf(pid); !ok || o.stat.session == own || o.stat.ppid != os.Getpid() {
-			continue // another part of this program has started it
+		if o.stat, ok = statOf(pid); !ok || o.stat.ppid != os.Getpid() {
+			continue
 		}
 		o.cookie, o.begun = lookupEnv(pid, protocol.EnvProcessID)
 		o.cgroup, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
@@ -158,17 +158,20 @@ func Sweep() (left int) {
 func sort(all []orphan, now time.Time) (bury, kill []int, unsure int) {
 	family.mu.Lock()
 	defer family.mu.Unlock()
-	for session, dead := range family.sessions {
-		if !dead.IsZero() && now.Sub(dead) > sessionKeep {
-			delete(family.sessions, session)
+	for group, dead := range family.groups {
+		if !dead.IsZero() && now.Sub(dead) > groupKeep {
+			delete(family.groups, group)
 		}
 	}
 	strangers := map[int]int{}
+	own, _ := unix.Getsid(0)
 	for _, o := range all {
 		cell, ours := owner(&o)
 		switch {
 		case o.stat.state == 'Z' && (ours || family.strangers[o.pid] >= strangerSweeps):
 			bury = append(bury, o.pid)
+		case !ours && o.stat.session == own:
+			// Another part of this program has started it.
 		case o.stat.state == 'Z':
 			strangers[o.pid] = family.strangers[o.pid] + 1
 		case ours && cell == nil:
@@ -187,10 +190,10 @@ func owner(o *orphan) (cell *Cell, ours bool) {
 	if o.cookie != "" {
 		return family.cells[o.cookie], family.runs[runOf(o.cookie)] > 0
 	}
-	if dead, ok := family.sessions[o.stat.session]; ok {
+	if dead, ok := family.groups[o.stat.group]; ok {
 		if dead.IsZero() {
 			for _, c := range family.cells {
-				if c.leaderPID() == o.stat.session {
+				if c.leaderPID() == o.stat.group {
 					return c, true
 				}
 			}
@@ -219,8 +222,7 @@ func (c *Cell) leaderPID() int {
 
 // holds reports whether /proc/PID/cgroup names one of the cell's groups.
 func (c *Cell) holds(cgroup []byte) bool {
-	_, id, _ := strings.Cut(c.cookie, ".")
-	return id != "" && bytes.Contains(cgroup, []byte("/"+id+"\n"))
+	return bytes.Contains(cgroup, []byte("/"+groupPrefix+runOf(c.cookie)+"/"+filepath.Base(c.home)+"\n"))
 }
 
 // orphans returns the adopted processes that belong to a living cell.

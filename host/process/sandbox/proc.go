@@ -16,6 +16,7 @@ import (
 type procStat struct {
 	state   byte
 	ppid    int
+	group   int
 	session int
 	threads int
 	ticks   int64 // processor time, in the kernel's ticks
@@ -52,7 +53,7 @@ func parseStat(b []byte) (s procStat, ok bool) {
 		return n
 	}
 	ok = true
-	s = procStat{state: f[0][0], ppid: int(at(1)), session: int(at(3)), ticks: at(11) + at(12),
+	s = procStat{state: f[0][0], ppid: int(at(1)), group: int(at(2)), session: int(at(3)), ticks: at(11) + at(12),
 		threads: int(at(17)), start: at(19), rss: at(21) * pageSize}
 	return s, ok
 }

@@ -3,7 +3,6 @@ package sandbox
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +62,7 @@ func SweepRemains(dead []Remains) (killed int, err error) {
 	if len(runs) == 0 {
 		return 0, errors.Join(errs...)
 	}
+	seen := map[int]bool{}
 	for range escapeRounds {
 		found := 0
 		for _, pid := range allPids() {
@@ -73,16 +73,16 @@ func SweepRemains(dead []Remains) (killed int, err error) {
 			}
 			if ours() {
 				found++
+				seen[pid] = true
 				killIf(pid, ours)
 			}
 		}
 		if found == 0 {
 			break
 		}
-		killed += found
 		time.Sleep(escapeWait)
 	}
-	return killed, errors.Join(errs...)
+	return killed + len(seen), errors.Join(errs...)
 }
 
 // sweepGroup kills what is in a run's group and removes it.
@@ -104,15 +104,15 @@ func sweepGroup(dir, run string) (killed int, err error) {
 		}
 		killed += len(pids)
 		if _, statErr := os.Stat(filepath.Join(g, "freezer.state")); statErr == nil {
-			err = v1Kill(g)
+			err = errors.Join(err, v1Kill(g))
 		} else {
-			err = v2Kill(g) // or by list, where it is one of version 1
-		}
-		if err != nil {
-			return killed, fmt.Errorf("sweep %s: %w", g, err)
+			err = errors.Join(err, v2Kill(g)) // or by list, where it is one of version 1
 		}
 	}
-	return killed, removeGroup(dir)
+	if left := removeGroup(dir); left != nil {
+		return killed, errors.Join(err, left)
+	}
+	return killed, nil
 }
 
 // isGroup reports whether a folder is a cgroup.
