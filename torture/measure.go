@@ -42,10 +42,10 @@ func (r *run) measure(ctx context.Context) (*figures, error) {
 	return f, nil
 }
 
-// round has a task run in each place, and kills the host that runs most of them, or only its
+// round has tasks run in half of the places, and kills the host that runs most of them, or only its
 // busy processes.
 func (r *run) round(ctx context.Context, name string, hostToo bool, took *[]time.Duration) error {
-	orders := make([]order, len(r.hosts)*r.o.workers)
+	orders := make([]order, len(r.hosts)*r.o.workers/2)
 	for i := range orders {
 		o := order{id: task.ID(fmt.Sprintf("%s-%d", name, i)), kind: "slow"}
 		o.params.Milliseconds, o.params.Sum = 1500, journal.Sum("")
