@@ -163,6 +163,11 @@ func TestReloadOfAPlugin(t *testing.T) {
 		}
 		return false
 	}
+	processes()
+	require.Eventually(t, func() bool { // the one that comes up last is the next to be used
+		plugins := h.Status().Pool.Plugins
+		return len(plugins) == 1 && plugins[0].Starting == 0 && plugins[0].Busy == 0
+	}, 30*time.Second, 10*time.Millisecond)
 	first := processes()
 	_, err := h.Reload(b.parse("host {\n  number_of_workers = 1\n  task_execution_time = 5\n}\nplugin \"demo\" {\n  max_tasks = 900\n}\n"))
 	require.NoError(t, err)
