@@ -13,6 +13,7 @@ import (
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/config/standard"
+	"github.com/backplane/leptir/internal/sqlitedb"
 	"github.com/backplane/leptir/metastore"
 	"github.com/backplane/leptir/task"
 )
@@ -53,6 +54,7 @@ type Host struct {
 	Config string // its configuration file
 	rig    *Rig
 	dir    string
+	file   *sqlitedb.DB // of a queue in SQLite
 	others []io.Closer
 }
 
@@ -146,32 +148,40 @@ func (r *Rig) Prepare(ctx context.Context, s Setup) (h *Host, err error) {
 	if err != nil {
 		return h, err
 	}
+	return h, h.open(ctx, text, s.Backend)
+}
+
+// open writes the configuration file and opens the queue and the records that it names.
+func (h *Host) open(ctx context.Context, text, backend string) error {
 	h.Config = filepath.Join(h.dir, "leptir.hcl")
 	h.LogAt = filepath.Join(h.dir, "host.log")
-	if err = os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
-		return h, err
+	if err := os.WriteFile(h.Config, []byte(text), 0o600); err != nil {
+		return err
 	}
 	cfg, err := config.Load(h.Config, standard.Kinds())
 	if err != nil {
-		return h, err
+		return err
 	}
-	opened, err := cfg.OpenBrokers(ctx, nil)
+	queues, err := cfg.OpenBrokers(ctx, nil)
 	if err != nil {
-		return h, err
+		return err
 	}
-	for _, b := range opened {
+	for _, b := range queues {
 		h.others = append(h.others, b.Handle)
 	}
-	h.Queue = opened[0].Handle
+	h.Queue = queues[0].Handle
 	stores, err := cfg.OpenStores(ctx, nil)
 	if err != nil {
-		return h, err
+		return err
 	}
 	for _, st := range stores {
 		h.others = append(h.others, st.Handle)
 	}
 	h.Store = stores[0].Handle
-	return h, nil
+	if backend == SQLite {
+		return h.openFile(ctx)
+	}
+	return nil
 }
 
 // Start starts the host's process, also anew after Kill.

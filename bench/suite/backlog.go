@@ -46,7 +46,7 @@ func backlogCost(backend string, full, quick, times int) func(context.Context, *
 			if _, err = waiting(ctx, h, noop.times(n)); err != nil {
 				return nil, err
 			}
-			once, err := released(ctx, e, h.Process, n, min(n, longest), h.Go, h.Remaining)
+			once, err := released(ctx, e, h.Process, n, min(n, longest), h.Go, h.Left)
 			if err != nil {
 				return nil, err
 			}

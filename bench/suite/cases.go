@@ -87,7 +87,7 @@ func timed() (cases []Case) {
 	}{
 		{"sleep-1ms-4", "sleep:1ms", "Tasks that sleep 1 ms, 4 workers", 4, 8000, 1000, 0.95},
 		{"sleep-1ms-64", "sleep:1ms", "Tasks that sleep 1 ms, 64 workers", 64, 40000, 5000, 0},
-		{"sleep-100ms-4", "sleep:100ms", "Tasks that sleep 100 ms, 4 workers", 4, 160, 30, 0},
+		{"sleep-100ms-4", "sleep:100ms", "Tasks that sleep 100 ms, 4 workers", 4, 160, 20, 0},
 		{"sleep-100ms-64", "sleep:100ms", "Tasks that sleep 100 ms, 64 workers", 64, 2560, 300, 0},
 		{"spin-1ms-4", "spin:1ms", "Tasks that compute for 1 ms, 4 workers", 4, 4000, 500, 0},
 	} {

@@ -12,11 +12,8 @@ import (
 
 const (
 	// lookEvery is how often it is counted what is left. Counting takes away from what is
-	// measured: where it takes long it is done as seldom as lookShare says, but for
-	// lookSeldom.
-	lookEvery  = 10 * time.Millisecond
-	lookShare  = 30
-	lookSeldom = 100 * time.Millisecond
+	// measured, a little, so it is not often.
+	lookEvery = 10 * time.Millisecond
 	// stall is how long nothing may happen.
 	stall = 30 * time.Second
 )
@@ -56,7 +53,7 @@ func drainTo(ctx context.Context, n int, until int64, remaining func(context.Con
 		if time.Since(moved) > stall {
 			return 0, fmt.Errorf("%d of %d tasks are left, and nothing happens any more", left, n)
 		}
-		if err := rig.Wait(ctx, min(lookSeldom, max(lookEvery, lookShare*(time.Since(begin)-before)))); err != nil {
+		if err := rig.Wait(ctx, lookEvery); err != nil {
 			return 0, err
 		}
 	}

@@ -89,7 +89,7 @@ func throughput(s rig.Setup, l load, full, quick int) func(context.Context, *Env
 		if err != nil {
 			return nil, err
 		}
-		v, err = released(ctx, e, h.Process, l.n, l.n, h.Go, h.Remaining)
+		v, err = released(ctx, e, h.Process, l.n, l.n, h.Go, h.Left)
 		if err != nil {
 			return nil, err
 		}

@@ -34,7 +34,7 @@ func logRate(lines, full, quick int) func(context.Context, *Env) (Values, error)
 		if err = h.Go(ctx); err != nil {
 			return nil, err
 		}
-		perSecond, err := drain(ctx, l.n, h.Remaining)
+		perSecond, err := drain(ctx, l.n, h.Left)
 		if err != nil {
 			return nil, err
 		}

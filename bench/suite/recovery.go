@@ -29,7 +29,11 @@ func recovery() Case {
 func killed(backend string, kill bool, full, quick int) func(context.Context, *Env) (Values, error) {
 	return func(ctx context.Context, e *Env) (v Values, err error) {
 		l := workOf("sleep:1ms").times(e.Size(full, quick))
-		h, err := started(ctx, e, rig.Setup{Backend: backend, Lease: recoveryLease}, l)
+		lease := recoveryLease
+		if e.Quick {
+			lease = 2 * time.Second
+		}
+		h, err := started(ctx, e, rig.Setup{Backend: backend, Lease: lease}, l)
 		if err != nil {
 			return nil, err
 		}
