@@ -142,7 +142,7 @@ const (
 	// long is a lease that does not end while a case runs.
 	long = time.Minute
 	// patience bounds every wait for something that must happen.
-	patience = 15 * time.Second
+	patience = 45 * time.Second
 )
 
 // env is what a case works with: a fresh queue, and short words for what cases do often.
