@@ -76,7 +76,8 @@ func modfile(dir string) (string, error) {
 func goTool(ctx context.Context, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = testbin.Root()
-	cmd.Env = append(os.Environ(), "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[slices.Contains(args, "-race")])
+	// GOFLAGS may name a go.mod of the Makefile's, which is another module's here.
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "CGO_ENABLED="+map[bool]string{true: "1", false: "0"}[slices.Contains(args, "-race")])
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go %v: %w\n%s", args, err, out)
 	}
