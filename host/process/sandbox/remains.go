@@ -115,6 +115,46 @@ func sweepGroup(dir, run string) (killed int, err error) {
 	return killed, nil
 }
 
+// lockGroup locks a run's group for as long as the file is open. It fails if somebody else has
+// the lock, or the group is gone.
+func lockGroup(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		var has, is os.FileInfo
+		if has, err = f.Stat(); err == nil {
+			if is, err = os.Stat(dir); err == nil && !os.SameFile(has, is) {
+				err = os.ErrNotExist
+			}
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sweepSiblings clears away the groups of dead hosts, of whatever state folder, as far as it
+// may.
+func sweepSiblings(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, groupPrefix+strings.Repeat("[0-9a-f]", runLength)))
+	for _, dir := range dirs {
+		lock, err := lockGroup(dir)
+		if err != nil {
+			continue
+		}
+		_, _ = sweepGroup(dir, strings.TrimPrefix(filepath.Base(dir), groupPrefix))
+		lock.Close()
+	}
+}
+
+// runLength is how long the random name of a run is.
+const runLength = 32
+
 // isGroup reports whether a folder is a cgroup.
 func isGroup(dir string) bool {
 	var st unix.Statfs_t

@@ -30,6 +30,7 @@ type Sandbox struct {
 
 	mu     sync.Mutex
 	opened map[string]error // of trees, what came of making it
+	locks  []*os.File       // on this run's groups, for as long as it lives
 	v2has  []string         // controllers that cells have by version 2
 }
 
@@ -74,6 +75,10 @@ func (s *Sandbox) Close() error {
 		}
 	}
 	s.opened = map[string]error{}
+	for _, lock := range s.locks {
+		lock.Close()
+	}
+	s.locks = nil
 	return errors.Join(errs...)
 }
 
@@ -96,16 +101,37 @@ func (s *Sandbox) open(tree string) (string, error) {
 			for _, above := range s.machine.hierarchies.v2.path(base) {
 				v2Give(above, wanted...)
 			}
-			if err = os.Mkdir(dir, 0o755); err == nil {
+			if err = s.make(dir); err == nil {
 				v2Give(dir, wanted...)
 				s.v2has = v2Given(dir)
 			}
 		}
-	} else {
-		err = os.MkdirAll(dir, 0o755)
+	} else if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
+		err = s.make(dir)
 	}
 	s.opened[tree] = err
 	return dir, err
+}
+
+// make makes this run's group and locks it: a group whose lock is gone is a dead host's, and is
+// swept by whoever makes the next one beside it. s.mu is held.
+func (s *Sandbox) make(dir string) error {
+	if slices.ContainsFunc(s.locks, func(f *os.File) bool { return f.Name() == dir }) {
+		return nil // two controllers can share a tree
+	}
+	sweepSiblings(filepath.Dir(dir))
+	for range 10 { // others may take it for a dead host's before it is locked
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		lock, err := lockGroup(dir)
+		if err == nil {
+			s.locks = append(s.locks, lock)
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("%s cannot be locked", dir)
 }
 
 // wantedOfV2 are the controllers that version 1 does not have.

@@ -245,3 +245,38 @@ func withoutV2(m *Machine) *Machine {
 	c.hierarchies.v2 = nil
 	return &c
 }
+
+// The group of a dead host is swept by the next one that makes its own beside it; that of a
+// living one is not.
+func TestGroupsOfDeadHostsAreSwept(t *testing.T) {
+	t.Parallel()
+	parent := ""
+	if os.Geteuid() == 0 {
+		parent = "/leptir-test-" + uuid.NewString()[:8]
+	}
+	m := Look(parent)
+	if !m.Groups() || m.hierarchies.v2 == nil {
+		t.Skip("no cgroup of version 2 can be made here")
+	}
+	run := func() *Sandbox { return New(m, strings.ReplaceAll(uuid.NewString(), "-", "")) }
+	dead, living := run(), run()
+	left, err := dead.open("")
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(filepath.Join(left, "process"), 0o755))
+	kept, err := living.open("")
+	require.NoError(t, err)
+	require.DirExists(t, left)
+	for _, lock := range dead.locks { // as the kernel does for a dead host
+		lock.Close()
+	}
+	next := run()
+	_, err = next.open("")
+	require.NoError(t, err)
+	require.NoDirExists(t, left)
+	require.DirExists(t, kept)
+	require.NoError(t, living.Close())
+	require.NoError(t, next.Close())
+	if parent != "" {
+		require.NoError(t, os.Remove(filepath.Dir(kept)))
+	}
+}
