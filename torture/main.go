@@ -55,6 +55,7 @@ func torment(args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	if *short {
+		o.short = true
 		o.tasks, o.faults, o.hosts, o.lease, o.span, o.measure, o.kills, o.clocks, o.patience = 240, 10, 2, 2*time.Second, 7*time.Second, 1, 1, false, time.Minute
 	}
 	if o.span == 0 {
