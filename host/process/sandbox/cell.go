@@ -99,9 +99,8 @@ func (c *Cell) Identity() *Identity { return c.identity }
 // groups makes the cell's groups.
 func (s *Sandbox) groups(c *Cell, name string) error {
 	limits := map[string]bool{"memory": c.limits.MemoryMax > 0, "pids": c.limits.PidsMax > 0, "cpu": c.limits.CPUMax > 0}
-	if tree, err := s.open(""); err == nil {
-		dir := filepath.Join(tree, name)
-		if err := os.Mkdir(dir, 0o755); err == nil {
+	if dir, opened, err := s.child("", name); opened {
+		if err == nil {
 			c.v2, c.v2has = dir, s.v2has
 			if c.v2fd, err = openDir(dir); err != nil {
 				return fmt.Errorf("cgroup: %w", err)
@@ -118,12 +117,11 @@ func (s *Sandbox) groups(c *Cell, name string) error {
 		if !wanted || !mounted {
 			continue
 		}
-		tree, err := s.open(controller)
-		if err != nil {
+		dir, opened, err := s.child(controller, name)
+		if !opened {
 			continue // a gap that has been told
 		}
-		dir := filepath.Join(tree, name)
-		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) { // two controllers can share a tree
+		if err != nil && !errors.Is(err, os.ErrExist) { // two controllers can share a tree
 			return fmt.Errorf("cgroup: %w", err)
 		}
 		c.v1[controller] = dir

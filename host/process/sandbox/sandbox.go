@@ -113,6 +113,45 @@ func (s *Sandbox) open(tree string) (string, error) {
 	return dir, err
 }
 
+// child makes a group in this run's group of a tree. That one is made anew if somebody has
+// removed it, for example a tool that clears empty groups away. opened is false where there
+// can be none.
+func (s *Sandbox) child(tree, name string) (dir string, opened bool, err error) {
+	for try := 0; ; try++ {
+		parent, err := s.open(tree)
+		if err != nil {
+			return "", false, err
+		}
+		dir = filepath.Join(parent, name)
+		err = os.Mkdir(dir, 0o755)
+		if try > 0 || !errors.Is(err, os.ErrNotExist) {
+			return dir, true, err
+		}
+		s.removed(parent)
+	}
+}
+
+// removed forgets a group that is gone, so that it is made anew.
+func (s *Sandbox) removed(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := os.Stat(dir); err == nil {
+		return // another has made it meanwhile
+	}
+	for tree, d := range s.trees {
+		if d == dir {
+			delete(s.opened, tree)
+		}
+	}
+	s.locks = slices.DeleteFunc(s.locks, func(f *os.File) bool {
+		if f.Name() != dir {
+			return false
+		}
+		f.Close()
+		return true
+	})
+}
+
 // make makes this run's group and locks it: a group whose lock is gone is a dead host's, and is
 // swept by whoever makes the next one beside it. s.mu is held.
 func (s *Sandbox) make(dir string) error {

@@ -280,3 +280,35 @@ func TestGroupsOfDeadHostsAreSwept(t *testing.T) {
 		require.NoError(t, os.Remove(filepath.Dir(kept)))
 	}
 }
+
+// A host whose groups somebody has removed, since they were empty, makes them anew.
+func TestRemovedGroupsAreMadeAnew(t *testing.T) {
+	t.Parallel()
+	parent := ""
+	if os.Geteuid() == 0 {
+		parent = "/leptir-test-" + uuid.NewString()[:8]
+	}
+	m := Look(parent)
+	if !m.Groups() {
+		t.Skip("no cgroup can be made here")
+	}
+	s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
+	home := t.TempDir()
+	for i := range 3 {
+		c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, Limits{PidsMax: 10})
+		require.NoError(t, err, "cell %d", i)
+		require.NoError(t, c.Close())
+		for _, dir := range s.Groups() {
+			if i == 0 {
+				require.NoError(t, removeGroup(dir))
+			}
+		}
+	}
+	require.NoError(t, s.Close())
+	for _, dir := range s.Groups() {
+		require.NoDirExists(t, dir)
+		if parent != "" {
+			_ = os.Remove(filepath.Dir(dir))
+		}
+	}
+}
