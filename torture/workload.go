@@ -77,7 +77,10 @@ func (o *order) task(now time.Time) (task.Task, error) {
 
 // mostWaiting is how many tasks may wait in the queue before the producer waits, too: faults
 // are to strike a queue at work, and some servers for tests are slow with many.
-const mostWaiting = 500
+const mostWaiting = 200
+
+// unknown is how long the producer waits for a queue that does not say what it has.
+const unknown = time.Minute
 
 // producer pushes tasks evenly over a span of time, or as fast as the queue is worked off,
 // each until the queue has said that it has it.
@@ -99,26 +102,29 @@ func newProducer(b brokers.Broker, waiting func(context.Context) int64) *produce
 
 // run pushes all orders within about span, or until ctx ends.
 func (p *producer) run(ctx context.Context, orders []order, span time.Duration) error {
-	began := time.Now()
-	var looked time.Time
+	began, room := time.Now(), 0
 	for done := 0; done < len(orders); {
-		if time.Since(looked) > 500*time.Millisecond {
-			for n := p.waiting(ctx); n > mostWaiting || n < 0 && time.Since(looked) < 5*time.Second; n = p.waiting(ctx) {
+		for looked := time.Now(); room <= 0; {
+			n := p.waiting(ctx)
+			if n < 0 && time.Since(looked) > unknown {
+				n = mostWaiting / 2
+			}
+			if room = mostWaiting - int(n); n < 0 || room <= 0 {
+				room = 0
 				if !sleep(ctx, 200*time.Millisecond) {
 					return ctx.Err()
 				}
 			}
-			looked = time.Now()
 		}
 		due := len(orders)
 		if span > 0 {
 			due = min(due, 1+int(float64(len(orders))*time.Since(began).Seconds()/span.Seconds()))
 		}
-		if n := min(due-done, p.most); n > 0 {
+		if n := min(due-done, room, p.most); n > 0 {
 			if err := p.push(ctx, orders[done:done+n]); err != nil {
 				return err
 			}
-			done += n
+			done, room = done+n, room-n
 			continue
 		}
 		select {
