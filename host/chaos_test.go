@@ -82,12 +82,16 @@ var misdeeds = []misdeed{
 	}},
 }
 
-// limit is the time limit of such a task: time enough to run into another limit.
+// limit is the time limit of such a task. One that ends by itself, or runs into another
+// limit, has time enough for that.
 func (m *misdeed) limit() time.Duration {
-	if strings.Contains(m.want, "memory") {
-		return 20 * time.Second
+	switch {
+	case strings.HasPrefix(m.want, "timeout"):
+		return time.Second
+	case strings.Contains(m.want, "timeout"):
+		return 3 * time.Second
 	}
-	return time.Second
+	return 20 * time.Second
 }
 
 // config is that of a host on which a plugin "bad" misbehaves beside "demo".
