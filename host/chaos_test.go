@@ -222,7 +222,11 @@ func TestChaos(t *testing.T) {
 			b.nothingLeft()
 			lines = append(lines, line{m.name, outcome, p99(alone), p99(beside)})
 			// A quiet machine shows at most twice the time; what a busy one adds is not ours.
-			require.Less(t, p99(beside), 2*p99(alone)+100*time.Millisecond)
+			noise := 100 * time.Millisecond
+			if !long {
+				noise = 2 * time.Second
+			}
+			require.Less(t, p99(beside), 2*p99(alone)+noise)
 		})
 	}
 	for _, l := range lines {
