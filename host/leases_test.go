@@ -120,7 +120,7 @@ func TestLateResultIsRefused(t *testing.T) {
 	t.Parallel()
 	eachBroker(t, 2*time.Second, func(t *testing.T, b *bundle) {
 		first := b.named("first")
-		x := newTask("demo.sleep", `{"seconds":8}`)
+		x := newTask("demo.sleep", `{"seconds":20}`)
 		b.push(x)
 		was := b.running(x.ID)
 		require.Equal(t, "first", was.Run.Host)
