@@ -60,6 +60,19 @@ func (s *striker) strike(ctx context.Context, plan []Fault) {
 	wg.Wait()
 }
 
+// stalls notes when the machine stands still for a good part of a lease, until ctx ends.
+func (s *striker) stalls(ctx context.Context) {
+	const tick = 50 * time.Millisecond
+	for last := time.Now(); sleep(ctx, tick); last = time.Now() {
+		if now := time.Now(); now.Sub(last) > s.r.o.lease/4 {
+			s.mu.Lock()
+			s.done = append(s.done, struck{Fault: Fault{Kind: machineStall, Host: all}, Begin: last, End: now})
+			s.mu.Unlock()
+			s.r.verbose("the machine stood still for %v", now.Sub(last))
+		}
+	}
+}
+
 // one carries one fault out and notes it.
 func (s *striker) one(ctx context.Context, f Fault) {
 	done := struck{Fault: f, Held: s.r.leased(ctx), Begin: time.Now()}
@@ -72,6 +85,16 @@ func (s *striker) one(ctx context.Context, f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = append(s.done, done)
+}
+
+// count returns how many faults of the plan have been dealt with.
+func (s *striker) count() (n int) {
+	for _, f := range s.all() {
+		if f.Kind != machineStall {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *striker) all() []struck {

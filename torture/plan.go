@@ -37,6 +37,10 @@ const (
 	StoreLocked  Kind = "store-locked"
 )
 
+// machineStall is no fault of a plan: the machine itself stood still, or was so busy that
+// hosts could not renew their leases.
+const machineStall Kind = "machine-stall"
+
 // all as the Host of a fault says that it strikes all hosts.
 const all = -1
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +88,12 @@ func torture(ctx context.Context, o options, programs *programs, dir string, out
 	if err := r.prepare(ctx); err != nil {
 		return false, err
 	}
+	r.striker = &striker{r: r}
+	watching, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer stop()
+	watchers.Go(func() { r.striker.stalls(watching) })
 	began := time.Now()
 	figures, err := r.measure(ctx)
 	if err != nil {
@@ -158,7 +165,6 @@ func (r *run) work(ctx context.Context) error {
 	orders := workload(r.o.seed, r.o.tasks)
 	r.orders = append(r.orders, orders...)
 	plan := newPlan(r.o.seed, r.o.faults, r.o.hosts, r.o.lease, r.o.span, r.has)
-	r.striker = &striker{r: r}
 	began := time.Now()
 	var wg sync.WaitGroup
 	pushing := make(chan error, 1)
@@ -200,7 +206,7 @@ func (r *run) watch(ctx context.Context, stop chan struct{}) {
 		pushed := len(r.producer.pushed)
 		r.producer.mu.Unlock()
 		fmt.Fprintf(r.out, "%s %s: pushed %d of %d; faults %d of %d; queue: ready %d, scheduled %d, leased %d, dead %d\n", time.Now().Format("15:04:05"),
-			r.o.broker, pushed, len(r.orders), len(r.striker.all()), r.o.faults, st.Ready, st.Scheduled, st.Leased, st.Dead)
+			r.o.broker, pushed, len(r.orders), r.striker.count(), r.o.faults, st.Ready, st.Scheduled, st.Leased, st.Dead)
 	}
 }
 
@@ -305,6 +311,15 @@ func (r *run) evidence(ctx context.Context) (*evidence, error) {
 		}
 	}
 	return e, nil
+}
+
+// save writes down what is gone when the servers are: records and dead letters.
+func (e *evidence) save(file string) error {
+	b, err := json.Marshal(map[string]any{"records": e.records, "dead": e.dead, "queued": e.queued, "struck": e.struck})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
 }
 
 func list(ctx context.Context, in brokers.Inspector, state brokers.State) (all []brokers.Item, err error) {

@@ -274,6 +274,9 @@ func lastOf(runs []journal.Run, attempt int) int {
 // the run, or the host's hold on it, or kept the queue from hearing of its end. "" says that
 // no fault can have done it.
 func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Run) string {
+	if e.noIDs && e.again[o.id] {
+		return "pushed again by the producer"
+	}
 	from, to := before.Begin, again.Begin
 	if !before.End.IsZero() {
 		to = e.settled(before)
@@ -345,6 +348,9 @@ func (e *evidence) settled(r *journal.Run) time.Time {
 
 // holds reports whether a fault of a kind can hold up records or settlements.
 func holds(k Kind) bool {
+	if k == machineStall {
+		return true
+	}
 	i := slices.IndexFunc(kinds, func(x kindOf) bool { return x.kind == k })
 	switch kinds[i].lane {
 	case "server", "queue", "queuefile", "store", "storefile":
@@ -357,7 +363,7 @@ func holds(k Kind) bool {
 // one that cannot: a store that fails, for example, delays settlements, and no more.
 func rank(k Kind) int {
 	return slices.Index([]Kind{HostKill, HostStop, PluginKill, HostDrain, ServerKill, ServerStop, QueueStall, QueueReset, QueueLimit,
-		QueueLocked, QueueFull, QueueLatency, PluginStop}, k)
+		QueueLocked, QueueFull, QueueLatency, PluginStop, machineStall}, k)
 }
 
 // weigh counts what was in flight at the faults.
