@@ -110,7 +110,11 @@ func torture(ctx context.Context, o options, programs *programs, dir string, out
 	r.stopHosts()
 	v := verify(e)
 	r.report(e, v, figures)
-	return v.good() && len(r.problems) == 0 && figures.good(&r.o), nil
+	clean = v.good() && len(r.problems) == 0 && figures.good(&r.o)
+	if !clean || o.keep {
+		err = e.save(filepath.Join(dir, "evidence.json"))
+	}
+	return clean, err
 }
 
 // prepare starts the servers and the hosts.
