@@ -156,8 +156,7 @@ type fields struct {
 // MarshalJSON writes the record as one JSON object with the spec's field names, the
 // additional meta info merged over them.
 func (r Record) MarshalJSON() ([]byte, error) {
-	f := fields{r.ID, r.Status, r.RetC, r.ExTime, r.RespM, r.Type, r.ExStart.UTC(), r.Run}
-	b, err := json.Marshal(f)
+	b, err := appendRecord(make([]byte, 0, 512), &r)
 	if err != nil || len(r.Meta) == 0 {
 		return b, err
 	}

@@ -89,7 +89,7 @@ type Options struct {
 const defaultMaxCrashes = 3
 
 // maxUnsettled bounds the tasks that this host holds leases of, however fast they run.
-const maxUnsettled = 16384
+const maxUnsettled = 4096
 
 // Dispatcher feeds a pool from brokers. New starts it; it ends by Drain, then Close.
 type Dispatcher struct {

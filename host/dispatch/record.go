@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,10 @@ import (
 )
 
 const (
-	// recordsMost is the most records in one call of a store.
+	// recordsMost is the most records in one call of a store, entriesMost the most lots of
+	// them that are taken at once to make such calls of.
 	recordsMost = 1024
+	entriesMost = 64
 	// dropBacklog is how many records may wait for a store whose records may be dropped.
 	dropBacklog = 100_000
 )
@@ -24,10 +27,10 @@ type recorder struct {
 	wg      sync.WaitGroup
 }
 
-// entry is a record on its way into one store. done, where set, is told how it ended.
+// entry is records on their way into one store. done, where set, is told how it ended.
 type entry struct {
-	record task.Record
-	done   *confirmation
+	records []task.Record
+	done    *confirmation
 }
 
 // confirmation waits until every store that must has taken a record.
@@ -92,17 +95,13 @@ func (r *recorder) put(records []task.Record, then func(ok bool)) {
 			w.dropped.Add(int64(len(records)))
 			continue
 		}
-		entries := make([]entry, len(records))
-		for i := range records {
-			entries[i] = entry{record: records[i]}
-		}
-		if c != nil && !w.Drop && len(entries) > 0 {
-			// The last one's confirmation stands for all before it.
+		e := entry{records: records}
+		if c != nil && !w.Drop && len(records) > 0 {
 			c.left.Add(1)
-			entries[len(entries)-1].done = c
+			e.done = c
 		}
-		w.waiting.Add(int64(len(entries)))
-		w.queue.put(entries...)
+		w.waiting.Add(int64(len(records)))
+		w.queue.put(e)
 	}
 	c.add(true)
 }
@@ -110,17 +109,20 @@ func (r *recorder) put(records []task.Record, then func(ok bool)) {
 func (w *writer) loop(ctx context.Context) {
 	var err error
 	for {
-		batch, ok := w.queue.take(recordsMost)
+		batch, ok := w.queue.take(entriesMost)
 		if !ok {
 			return
 		}
-		// It fails only when the host ends; then all that follows has failed, too: a
-		// confirmation stands for all before it, and a store that hangs is not waited for
-		// again and again.
-		if err == nil {
-			err = w.write(ctx, batch)
+		records := gather(batch)
+		for chunk := range slices.Chunk(records, recordsMost) {
+			// It fails only when the host ends; then all that follows has failed, too: a
+			// confirmation stands for all before it, and a store that hangs is not waited
+			// for again and again.
+			if err == nil {
+				err = w.write(ctx, chunk)
+			}
 		}
-		w.waiting.Add(-int64(len(batch)))
+		w.waiting.Add(-int64(len(records)))
 		for i := range batch {
 			if batch[i].done != nil {
 				batch[i].done.add(err == nil)
@@ -129,12 +131,24 @@ func (w *writer) loop(ctx context.Context) {
 	}
 }
 
-// write puts a batch, trying again until the store takes it or the host ends.
-func (w *writer) write(ctx context.Context, batch []entry) error {
-	records := make([]task.Record, len(batch))
-	for i := range batch {
-		records[i] = batch[i].record
+// gather returns the records of all entries.
+func gather(batch []entry) []task.Record {
+	if len(batch) == 1 {
+		return batch[0].records
 	}
+	n := 0
+	for i := range batch {
+		n += len(batch[i].records)
+	}
+	records := make([]task.Record, 0, n)
+	for i := range batch {
+		records = append(records, batch[i].records...)
+	}
+	return records
+}
+
+// write puts records, trying again until the store takes them or the host ends.
+func (w *writer) write(ctx context.Context, records []task.Record) error {
 	for try := 0; ; try++ {
 		var err error
 		if len(records) > 0 {
