@@ -45,7 +45,7 @@ type Broker interface {
 	Lease(ctx context.Context, max int, ttl time.Duration) ([]Delivery, error)
 
 	// Extend makes the leases of ds last ttl from now. It returns the ids whose lease is
-	// no longer the caller's.
+	// no longer the caller's. A host that is well extends a lease before half of it is over.
 	Extend(ctx context.Context, ttl time.Duration, ds []Delivery) (lost []task.ID, err error)
 
 	// Settle ends leases, each by its Verdict. It returns the ids whose lease was no

@@ -67,6 +67,8 @@ type Broker struct {
 	complete bool               // the long poll would have taken more, had there been more
 	poll     *poll              // the long poll under way
 	asked    int                // what Lease was last asked for
+	ttl      time.Duration      // and for how long; zero: it was not yet
+	leasing  int                // calls of Lease under way that may lease something
 	last     count              // of the main queue
 	lastDead count
 	pause    pause

@@ -46,7 +46,8 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 	if b.handsOut() && !b.pausedSince(ctx).IsZero() {
 		return nil, nil
 	}
-	ms, enough := b.takeBuffered(max)
+	ms, enough := b.takeBuffered(max, ttl)
+	defer b.leased()
 	ms = b.prolong(ctx, ms, hide)
 	if len(ms) < max && !enough {
 		var more []*message

@@ -32,7 +32,7 @@ var Kind = brokers.Kind{
 // Settings is the configuration of a broker of this kind.
 type Settings struct {
 	Connection Connection    `config:"connection,block" doc:"Which queue it is, and who asks."`
-	WaitTime   time.Duration `config:"wait_time" min:"1s" max:"20s" doc:"How long one request waits for a message while the queue is empty (long polling), in whole seconds. A longer time saves requests and delays nothing."`
+	WaitTime   time.Duration `config:"wait_time" min:"1s" max:"20s" doc:"How long one request waits for a message while the queue is empty (long polling), in whole seconds. A longer time saves requests and delays nothing. A host that holds tasks waits for half of its lease_time less a second at most."`
 
 	roundTripper http.RoundTripper // for tests: instead of the network
 }

@@ -6,21 +6,49 @@ import (
 )
 
 const (
-	// pollHide is how long a long poll hides what it receives. Lease sets the time of the
-	// lease; should the poll's answer be lost on its way, others wait no longer than this.
+	// pollHide is how long a long poll hides what it receives, or for a lease if that is
+	// shorter. Lease sets the time of the lease; should the poll's answer be lost on its way,
+	// others wait no longer than this.
 	pollHide = 10 * time.Second
-	// holdTime is how long what a long poll has brought waits for a Lease. Then it goes
-	// back to the queue, where other hosts find it.
+	// holdTime is how long what a long poll has brought waits for a Lease, a quarter of what
+	// it is hidden for at most. Then it goes back to the queue, where other hosts find it.
 	holdTime = 2 * time.Second
+	// pollMargin is how much sooner than a lease that is half over a long poll is to end.
+	pollMargin = time.Second
 )
 
 // poll is a long poll. It goes on when those who wait for it have gone: cut short, it could
 // take a message with it that everybody would have to wait for then.
 type poll struct {
+	most int           // messages
+	wait time.Duration // how long SQS waits for one
+	hide time.Duration // and how long it hides what it has found
+
 	done chan struct{} // closed when SQS has answered
 	got  bool          // it brought something to lease
 	err  error
 }
+
+// newPoll returns the next long poll.
+//
+// A host that dies leaves its long poll behind: SQS goes on with it, and what it finds is
+// hidden from everybody. So that it does not find the tasks that the dead host held, when
+// their leases end, a poll that begins while there are leases is over before they can be:
+// a host renews them before they are half over. Nothing is leased while a poll is under way,
+// so that an idle host's may wait as long as it likes. b.mu is held.
+func (b *Broker) newPoll() *poll {
+	p := &poll{most: min(b.asked, batch), wait: b.waitTime, hide: pollHide, done: make(chan struct{})}
+	if b.ttl > 0 {
+		p.hide = min(p.hide, b.ttl)
+	}
+	if b.sweep(); len(b.held) > 0 || b.leasing > 0 {
+		p.wait = min(p.wait, max(time.Second, (b.ttl/2-pollMargin).Truncate(time.Second)))
+	}
+	return p
+}
+
+// hold returns how long what the poll has brought waits for a Lease.
+func (p *poll) hold() time.Duration { return min(holdTime, p.hide/4) }
 
 // Wait implements brokers.Waiter by long polling: one request for each wait_time, shared by
 // all who wait. What it brings is kept for the next Lease, and counts as ready.
@@ -62,10 +90,9 @@ func (b *Broker) currentPoll() *poll {
 		return nil
 	}
 	if b.poll == nil && b.open.Err() == nil {
-		p := &poll{done: make(chan struct{})}
-		n := min(b.asked, batch)
+		p := b.newPoll()
 		b.poll = p
-		b.work.Go(func() { b.longPoll(p, n) })
+		b.work.Go(func() { b.longPoll(p) })
 	}
 	if b.poll == nil { // closed in between: the caller finds out
 		p := &poll{done: make(chan struct{})}
@@ -75,32 +102,32 @@ func (b *Broker) currentPoll() *poll {
 	return b.poll
 }
 
-// longPoll asks SQS for at most n messages once and keeps them for a while.
-func (b *Broker) longPoll(p *poll, n int) {
+// longPoll asks SQS for messages once and keeps them for a while.
+func (b *Broker) longPoll(p *poll) {
 	began := time.Now()
-	in, err := b.main.receive(b.open, n, seconds(pollHide), b.waitTime)
+	in, err := b.main.receive(b.open, p.most, seconds(p.hide), p.wait)
 	arrived := time.Now()
 	var ms []*message
 	for _, m := range in {
-		ms = append(ms, b.read(m, began, seconds(pollHide)))
+		ms = append(ms, b.read(m, began, seconds(p.hide)))
 	}
 	ms = b.admit(b.life, ms)
 	for _, m := range ms {
 		// SQS has hidden it since some time after began; prolong finds out whether it
 		// still does.
-		m.until = arrived.Add(pollHide - holdTime)
+		m.until = arrived.Add(p.hide - p.hold())
 	}
 	b.mu.Lock()
 	b.poll = nil
 	b.buffer = append(b.buffer, ms...)
-	b.complete = len(in) < n
+	b.complete = len(in) < p.most
 	p.got, p.err = len(ms) > 0, err
 	b.mu.Unlock()
 	close(p.done)
 	if len(ms) == 0 {
 		return
 	}
-	hold := time.NewTimer(holdTime)
+	hold := time.NewTimer(p.hold())
 	defer hold.Stop()
 	select {
 	case <-hold.C:
@@ -112,14 +139,22 @@ func (b *Broker) longPoll(p *poll, n int) {
 
 // takeBuffered takes at most n messages out of the buffer; enough says that it is no use to
 // ask the queue for more now: a long poll has just found that there are no more, or one
-// that would find them is under way. It notes how many the host asks for.
-func (b *Broker) takeBuffered(n int) (ms []*message, enough bool) {
+// that would find them is under way. It notes how many the host asks for, and for how long,
+// and that it is leasing; leased ends that.
+func (b *Broker) takeBuffered(n int, ttl time.Duration) (ms []*message, enough bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.asked = n
+	b.asked, b.ttl = n, ttl
+	b.leasing++
 	n = min(n, len(b.buffer))
 	ms, b.buffer = b.buffer[:n:n], b.buffer[n:]
 	return ms, b.poll != nil || n > 0 && b.complete && len(b.buffer) == 0
+}
+
+func (b *Broker) leased() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leasing--
 }
 
 // takeBack takes those of ms that are still there out of the buffer.
