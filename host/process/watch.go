@@ -6,8 +6,12 @@ import (
 	"github.com/backplane/leptir/host/process/sandbox"
 )
 
-// sweepInterval is how often orphans are looked for while no process has died.
-const sweepInterval = time.Second
+const (
+	// sweepInterval is how often orphans are looked for while no process has died.
+	sweepInterval = time.Second
+	// huntInterval is the same as long as there are some that do not want to die.
+	huntInterval = 2 * time.Millisecond
+)
 
 // watched is a process whose limits are looked at.
 type watched struct {
@@ -22,6 +26,7 @@ func (l *Launcher) watch() {
 	var all []*watched
 	timer := time.NewTimer(sweepInterval)
 	defer timer.Stop()
+	interval := sweepInterval
 	for swept := time.Now(); ; {
 		select {
 		case <-l.quit:
@@ -31,11 +36,14 @@ func (l *Launcher) watch() {
 		case <-timer.C:
 		}
 		began := time.Now()
-		if began.Sub(swept) >= sweepInterval {
-			sandbox.Sweep()
+		if began.Sub(swept) >= interval {
+			interval = sweepInterval
+			if sandbox.Sweep() > 0 {
+				interval = huntInterval
+			}
 			swept = began
 		}
-		next := swept.Add(sweepInterval)
+		next := swept.Add(interval)
 		kept := all[:0]
 		for _, w := range all {
 			select {

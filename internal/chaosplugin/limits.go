@@ -18,6 +18,9 @@ import (
 // What it finds it prints.
 func (s *testServer) strain(taskType string) bool {
 	say := func(format string, args ...any) { fmt.Fprintf(s.stdout, format+"\n", args...) }
+	if strings.HasPrefix(taskType, "storm-") {
+		storm(taskType)
+	}
 	switch taskType {
 	case "eat":
 		eat()

@@ -193,6 +193,14 @@ func (m *Machine) WithoutGroups() *Machine {
 	return &c
 }
 
+// WithoutVersion2 returns the same machine as if it had cgroups of version 1 only.
+func (m *Machine) WithoutVersion2() *Machine {
+	c := *m
+	c.hierarchies.v2 = nil
+	c.controllers = sync.OnceValue(c.lookControllers)
+	return &c
+}
+
 // WithoutMounts returns the same machine as if it let nobody mount anything.
 func (m *Machine) WithoutMounts() *Machine {
 	c := *m

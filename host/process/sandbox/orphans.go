@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,9 +37,17 @@ var family = struct {
 	cells     map[string]*Cell  // by cookie, those whose process may live
 	runs      map[string]int    // cells ever made in a run of a host
 	groups    map[int]time.Time // process groups; when their leader died
+	sessions  map[int]session   // that what our processes have started has opened
 	strangers map[int]int       // dead children that nobody knows: in how many sweeps
 	adopt     sync.Once
-}{cells: map[string]*Cell{}, runs: map[string]int{}, groups: map[int]time.Time{}, strangers: map[int]int{}}
+}{cells: map[string]*Cell{}, runs: map[string]int{}, groups: map[int]time.Time{}, sessions: map[int]session{}, strangers: map[int]int{}}
+
+// session is a session that a descendant of a process of ours has opened. Nobody can join one
+// that he was not born in, so that all in it descend from that process.
+type session struct {
+	cookie string
+	seen   time.Time // when an orphan of it was last seen
+}
 
 // Cookie makes the value of the variable by which a process is found: random is its own,
 // beside the run's.
@@ -123,13 +132,18 @@ func Sweep() (left int) {
 	sweeping.Lock()
 	defer sweeping.Unlock()
 	var all []orphan
-	for _, pid := range adopted() {
+	// The newest first: of a chain of processes that each start the next one and end, only the
+	// last is alive, and not for long.
+	for _, pid := range slices.Backward(adopted()) {
 		o := orphan{pid: pid}
 		var ok bool
 		if o.stat, ok = statOf(pid); !ok || o.stat.ppid != os.Getpid() {
 			continue
 		}
-		o.cookie, o.begun = lookupEnv(pid, protocol.EnvProcessID)
+		if o.stat.state != 'Z' { // the dead have none
+			o.cookie, o.begun = lookupEnv(pid, protocol.EnvProcessID)
+		}
+		o.noteSession(time.Now())
 		o.cgroup, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 		all = append(all, o)
 	}
@@ -154,6 +168,28 @@ func Sweep() (left int) {
 	return left
 }
 
+// noteSession learns, or knows, by its session whose an orphan is, and kills its group if its
+// process is dead: the group may hold what is not adopted yet. As long as the orphan is not
+// buried the number of its group is nobody else's.
+func (o *orphan) noteSession(now time.Time) {
+	own, err := unix.Getsid(0)
+	if err != nil || o.stat.session == own || o.stat.session <= 1 {
+		return
+	}
+	family.mu.Lock()
+	defer family.mu.Unlock()
+	if s, ok := family.sessions[o.stat.session]; ok && o.cookie == "" {
+		o.cookie = s.cookie // the dead have no environment, nor has who has cleared it
+	}
+	if o.cookie == "" || family.runs[runOf(o.cookie)] == 0 {
+		return
+	}
+	family.sessions[o.stat.session] = session{o.cookie, now}
+	if _, lives := family.cells[o.cookie]; !lives && o.stat.group > 1 {
+		_ = unix.Kill(-o.stat.group, unix.SIGKILL)
+	}
+}
+
 // sort decides what becomes of orphans. unsure is of how many that cannot be told yet.
 func sort(all []orphan, now time.Time) (bury, kill []int, unsure int) {
 	family.mu.Lock()
@@ -165,6 +201,11 @@ func sort(all []orphan, now time.Time) (bury, kill []int, unsure int) {
 	}
 	strangers := map[int]int{}
 	own, _ := unix.Getsid(0)
+	for id, s := range family.sessions {
+		if now.Sub(s.seen) > groupKeep {
+			delete(family.sessions, id)
+		}
+	}
 	for _, o := range all {
 		cell, ours := owner(&o)
 		switch {

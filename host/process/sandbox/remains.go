@@ -37,6 +37,9 @@ func (s *Sandbox) Remains() Remains {
 	return r
 }
 
+// sweepTimeout is how long what a dead host has left may take to die.
+const sweepTimeout = 5 * time.Second
+
 func bootID() string {
 	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return string(bytes.TrimSpace(b))
@@ -62,22 +65,29 @@ func SweepRemains(dead []Remains) (killed int, err error) {
 	if len(runs) == 0 {
 		return 0, errors.Join(errs...)
 	}
-	seen := map[int]bool{}
-	for range escapeRounds {
+	seen := map[int]int64{} // to the start of the process
+	for end := time.Now().Add(sweepTimeout); ; {
 		found := 0
 		for _, pid := range allPids() {
 			ours := func() bool {
 				start, ok := runs[runOf(cookieOf(pid, protocol.EnvProcessID))]
 				st, alive := statOf(pid)
-				return ok && alive && st.start >= start && st.state != 'Z'
+				if ok && alive && st.start >= start && st.state != 'Z' {
+					seen[pid] = st.start
+					return true
+				}
+				return false
 			}
 			if ours() {
-				found++
-				seen[pid] = true
 				killIf(pid, ours)
 			}
 		}
-		if found == 0 {
+		for pid, start := range seen { // while they die they have no environment
+			if st, ok := statOf(pid); ok && st.start == start && st.state != 'Z' {
+				found++
+			}
+		}
+		if found == 0 || time.Now().After(end) {
 			break
 		}
 		time.Sleep(escapeWait)
