@@ -30,6 +30,7 @@ type Launcher struct {
 	mu     sync.Mutex
 	live   map[*Process]struct{}
 	public *runDir // for processes of other users, made when first needed
+	warned map[string]bool
 	closed bool
 	quit   chan struct{}
 	sinkWG sync.WaitGroup
@@ -162,6 +163,21 @@ func (l *Launcher) Close() error {
 		err = errors.Join(err, l.public.remove())
 	}
 	return err
+}
+
+// warnOnce warns of what is wrong with a plugin's processes, unless it has been said before.
+func (l *Launcher) warnOnce(msg, plugin, problem string) {
+	l.mu.Lock()
+	key := plugin + "\x00" + problem
+	again := l.warned[key]
+	if l.warned == nil {
+		l.warned = map[string]bool{}
+	}
+	l.warned[key] = true
+	l.mu.Unlock()
+	if !again {
+		l.logger.Warn(msg, "plugin", plugin, "problem", problem)
+	}
 }
 
 // Live returns how many processes have been started and not been reaped.

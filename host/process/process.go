@@ -195,6 +195,9 @@ func (p *Process) prepare() error {
 	if err != nil {
 		return err
 	}
+	for _, gap := range r.cell.Gaps() {
+		l.warnOnce("a limit is not enforced by the kernel", spec.Plugin, gap.String())
+	}
 	r.out = newOutput(spec.Plugin, r.pid, spec.OutputMax, l.lines)
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: protocol.Version,

@@ -29,6 +29,8 @@ type Cell struct {
 	binary   string
 	identity *Identity
 
+	gaps []Gap // what turned out not to be enforced, though the machine looked as if it were
+
 	v2    string // its group of version 2, "" where there is none
 	v2fd  *os.File
 	v2has []string
@@ -81,8 +83,33 @@ func (s *Sandbox) Cell(p Place, l Limits) (c *Cell, err error) {
 	if err = s.groups(c, filepath.Base(p.Home)); err != nil {
 		return c, err
 	}
+	if c.gaps = s.missing(c); l.Strict && len(c.gaps) > 0 {
+		return c, strictError(c.gaps)
+	}
 	register(c)
 	return c, nil
+}
+
+// Gaps returns what the kernel does not enforce for this cell although it should be able to on
+// this machine, for example because a group could not be made.
+func (c *Cell) Gaps() []Gap { return c.gaps }
+
+// missing returns the limits of a cell that should have a group, and have none.
+func (s *Sandbox) missing(c *Cell) (gaps []Gap) {
+	l := &c.limits
+	for _, x := range []struct {
+		setting, controller string
+		wanted, has         bool
+	}{
+		{"memory_max", "memory", l.MemoryMax > 0, c.memoryByGroup()},
+		{"cpu_max", "cpu", l.CPUMax > 0, c.cpuByGroup()},
+		{"pids_max", "pids", l.PidsMax > 0, c.pidsByGroup()},
+	} {
+		if x.wanted && !x.has && s.machine.controllers()[x.controller] == "" {
+			gaps = append(gaps, Gap{x.setting, "its cgroup cannot be made: " + s.whyNot(x.controller)})
+		}
+	}
+	return gaps
 }
 
 // Own gives a file or folder to the user that the process runs as.
@@ -341,6 +368,10 @@ func (c *Cell) memoryByGroup() bool {
 
 func (c *Cell) pidsByGroup() bool {
 	return c.v1["pids"] != "" || c.v2 != "" && slices.Contains(c.v2has, "pids")
+}
+
+func (c *Cell) cpuByGroup() bool {
+	return c.v1["cpu"] != "" || c.v2 != "" && slices.Contains(c.v2has, "cpu")
 }
 
 func (c *Cell) scratchByMount() bool { return c.machine.mounts() == nil }

@@ -20,6 +20,8 @@ const (
 	scratchInterval = 250 * time.Millisecond
 	// removeTimeout is how long the groups of a dead process may take to be empty.
 	removeTimeout = 5 * time.Second
+	// lockTimeout is how long a new group of a run may be in the hands of others.
+	lockTimeout = time.Second
 )
 
 // Sandbox makes cells for the processes of one host. It is safe for concurrent use.
@@ -113,6 +115,20 @@ func (s *Sandbox) open(tree string) (string, error) {
 	return dir, err
 }
 
+// whyNot says what has kept this run's group of a controller from being made, or from having it.
+func (s *Sandbox) whyNot(controller string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tree := ""
+	if _, ok := s.machine.hierarchies.v1[controller]; ok {
+		tree = controller
+	}
+	if err := s.opened[tree]; err != nil {
+		return err.Error()
+	}
+	return "the controller is not handed down"
+}
+
 // child makes a group in this run's group of a tree. That one is made anew if somebody has
 // removed it, for example a tool that clears empty groups away. opened is false where there
 // can be none.
@@ -159,7 +175,7 @@ func (s *Sandbox) make(dir string) error {
 		return nil // two controllers can share a tree
 	}
 	sweepSiblings(filepath.Dir(dir))
-	for range 10 { // others may take it for a dead host's before it is locked
+	for end := time.Now().Add(lockTimeout); ; { // others may take it for a dead host's before it is locked
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
@@ -168,9 +184,11 @@ func (s *Sandbox) make(dir string) error {
 			s.locks = append(s.locks, lock)
 			return nil
 		}
+		if time.Now().After(end) {
+			return fmt.Errorf("cannot be locked: %w", err)
+		}
 		time.Sleep(time.Millisecond)
 	}
-	return fmt.Errorf("%s cannot be locked", dir)
 }
 
 // wantedOfV2 are the controllers that version 1 does not have.
@@ -217,6 +235,10 @@ func (s *Sandbox) strict(l *Limits) error {
 	if !l.Strict || len(gaps) == 0 {
 		return nil
 	}
+	return strictError(gaps)
+}
+
+func strictError(gaps []Gap) error {
 	texts := make([]string, len(gaps))
 	for i, g := range gaps {
 		texts[i] = g.String()

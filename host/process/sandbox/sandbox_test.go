@@ -194,7 +194,7 @@ func TestCellKill(t *testing.T) {
 	if !m.Groups() {
 		t.Skip("no cgroup can be made here")
 	}
-	for name, m := range map[string]*Machine{"version 2": m, "freezer": withoutV2(m)} {
+	for name, m := range map[string]*Machine{"version 2": m, "freezer": m.WithoutVersion2()} {
 		t.Run(name, func(t *testing.T) {
 			if !m.Groups() {
 				t.Skip("this machine has no freezer")
@@ -237,13 +237,6 @@ func TestCellKill(t *testing.T) {
 			}
 		})
 	}
-}
-
-// withoutV2 is a machine that has cgroups of version 1 only.
-func withoutV2(m *Machine) *Machine {
-	c := *m
-	c.hierarchies.v2 = nil
-	return &c
 }
 
 // The group of a dead host is swept by the next one that makes its own beside it; that of a
@@ -311,4 +304,39 @@ func TestRemovedGroupsAreMadeAnew(t *testing.T) {
 			_ = os.Remove(filepath.Dir(dir))
 		}
 	}
+}
+
+// A limit that the kernel should enforce, and does not since its group cannot be made, is told,
+// and refused where limits are strict.
+func TestGroupThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs the rights of root")
+	}
+	m := Look("/leptir-test-" + uuid.NewString()[:8])
+	if m.controllers()["pids"] != "" {
+		t.Skip("no cgroup can be made here")
+	}
+	s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
+	for _, dir := range s.Groups() { // somebody else has them
+		require.NoError(t, os.MkdirAll(dir, 0o700))
+		f, err := lockGroup(dir)
+		require.NoError(t, err)
+		defer func() {
+			f.Close()
+			require.NoError(t, os.Remove(dir))
+			require.NoError(t, os.Remove(filepath.Dir(dir)))
+		}()
+	}
+	home := t.TempDir()
+	place := Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}
+	c, err := s.Cell(place, Limits{PidsMax: 10})
+	require.NoError(t, err)
+	require.Len(t, c.Gaps(), 1)
+	require.Regexp(t, "^pids_max: its cgroup cannot be made: cannot be locked: .+", c.Gaps()[0].String())
+	require.NotNil(t, c.Sampler(), "it is looked at instead")
+	require.NoError(t, c.Close())
+	_, err = s.Cell(place, Limits{PidsMax: 10, Strict: true})
+	require.ErrorContains(t, err, "limits are strict, and this machine does not enforce all of them: pids_max: its cgroup")
+	require.NoError(t, s.Close())
 }
