@@ -31,7 +31,13 @@ type NewTask struct {
 	// At is the time before which it does not run; zero: at once. Of a task that undoes
 	// another it is not used.
 	At time.Time
+	// MaxAttempts is how often it is attempted if it fails, at most 1000; 1 is no retry, 0
+	// what its plugin's block or the host says.
+	MaxAttempts int
 }
+
+// mostAttempts is the greatest MaxAttempts that hosts take.
+const mostAttempts = 1000
 
 // message turns n into what is sent.
 func (n *NewTask) message() (*pluginpb.Task, error) {
@@ -40,6 +46,8 @@ func (n *NewTask) message() (*pluginpb.Task, error) {
 		return nil, fmt.Errorf("task type %q: a name is 1 to %d letters, digits, dots, underscores and dashes", n.Type, maxNameBytes)
 	case n.TimeLimit < 0:
 		return nil, fmt.Errorf("time limit %v is negative", n.TimeLimit)
+	case n.MaxAttempts < 0 || n.MaxAttempts > mostAttempts:
+		return nil, fmt.Errorf("%d attempts: they can be 1 to %d, or 0 for what the host says", n.MaxAttempts, mostAttempts)
 	case len(n.ID) > maxNameBytes:
 		return nil, fmt.Errorf("task id is %d bytes, at most %d are allowed", len(n.ID), maxNameBytes)
 	}
@@ -68,7 +76,7 @@ func (n *NewTask) message() (*pluginpb.Task, error) {
 	}
 	return &pluginpb.Task{
 		Id: text(n.ID, maxNameBytes), Type: n.Type, Params: params,
-		Priority: int32(n.Priority), TimeLimit: int64(n.TimeLimit),
+		Priority: int32(n.Priority), TimeLimit: int64(n.TimeLimit), MaxAttempts: int32(n.MaxAttempts),
 	}, nil
 }
 

@@ -31,7 +31,7 @@ func TestPush(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 6, time.UTC)
 	h := newTestHost(t, each("t.push", func(ctx context.Context, b *BaseTask) error {
-		id, err := b.Push(ctx, NewTask{Type: "t.other", ID: "mine", Params: map[string]int{"n": 1}, Priority: 2, TimeLimit: time.Minute, At: at})
+		id, err := b.Push(ctx, NewTask{Type: "t.other", ID: "mine", Params: map[string]int{"n": 1}, Priority: 2, TimeLimit: time.Minute, At: at, MaxAttempts: 7})
 		if err != nil {
 			return err
 		}
@@ -50,6 +50,7 @@ func TestPush(t *testing.T) {
 	require.Equal(t, int32(2), p.Task.Priority)
 	require.Equal(t, int64(time.Minute), p.Task.TimeLimit)
 	require.Equal(t, at.UnixNano(), p.At)
+	require.Equal(t, int32(7), p.Task.MaxAttempts)
 	h.reply(&pluginpb.PushReply{Seq: p.Seq + 100, Id: "nobody waits for it"})
 	h.reply(&pluginpb.PushReply{Seq: p.Seq, Id: "mine"})
 	h.reply(&pluginpb.PushReply{Seq: p.Seq, Id: "twice"})
@@ -117,6 +118,8 @@ func TestPushIsChecked(t *testing.T) {
 		`task type ""`:                       {},
 		`task type "a b"`:                    {Type: "a b"},
 		"time limit -1ns is negative":        {Type: "t.x", TimeLimit: -1},
+		"-1 attempts: they can be 1 to 1000": {Type: "t.x", MaxAttempts: -1},
+		"1001 attempts":                      {Type: "t.x", MaxAttempts: 1001},
 		"task id is 129 bytes":               {Type: "t.x", ID: strings.Repeat("x", 129)},
 		"parameters: json: unsupported type": {Type: "t.x", Params: func() {}},
 		"parameters are not a JSON object":   {Type: "t.x", Params: []int{1}},

@@ -207,7 +207,7 @@ func (o *Outcome) Note(e *pluginpb.Event) *pluginpb.PushReply {
 }
 
 func newTaskOf(t *pluginpb.Task) *NewTask {
-	n := &NewTask{Type: t.Type, ID: t.Id, Priority: int(t.Priority), TimeLimit: time.Duration(t.TimeLimit)}
+	n := &NewTask{Type: t.Type, ID: t.Id, Priority: int(t.Priority), TimeLimit: time.Duration(t.TimeLimit), MaxAttempts: int(t.MaxAttempts)}
 	if len(t.Params) > 0 {
 		n.Params = json.RawMessage(t.Params)
 	}

@@ -70,7 +70,7 @@ func (p *Pusher) Push(m *pluginpb.Push, reply func(*pluginpb.PushReply)) {
 func pushedTask(m *pluginpb.Push, now time.Time) (task.Task, error) {
 	in := m.GetTask()
 	t := task.Task{ID: task.ID(in.GetId()), Type: in.GetType(), Params: in.GetParams(), Priority: int(in.GetPriority()),
-		TimeLimit: time.Duration(in.GetTimeLimit()), PushedAt: now}
+		TimeLimit: time.Duration(in.GetTimeLimit()), PushedAt: now, MaxAttempts: int(in.GetMaxAttempts())}
 	if t.ID == "" {
 		t.ID = task.NewID()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,11 +26,15 @@ func TestPusher(t *testing.T) {
 		wg.Wait()
 		return r
 	}
-	require.NotEmpty(t, ask(&pluginpb.Push{Task: &pluginpb.Task{Type: "a.b"}}).Id)
+	require.NotEmpty(t, ask(&pluginpb.Push{Task: &pluginpb.Task{Type: "a.b", MaxAttempts: 7}}).Id)
+	ds, err := urgent.Lease(t.Context(), 1, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, ds, 1)
+	require.Equal(t, 7, ds[0].Task.MaxAttempts)
 	require.Equal(t, "mine", ask(&pluginpb.Push{Task: &pluginpb.Task{Type: "a.b", Id: "mine", Priority: 3}}).Id)
 	require.Equal(t, "mine", ask(&pluginpb.Push{Task: &pluginpb.Task{Type: "a.b", Id: "mine", Priority: 3}}).Id, "idempotent")
 	for _, bad := range []*pluginpb.Push{nil, {}, {Task: &pluginpb.Task{Type: "a b"}}, {Task: &pluginpb.Task{Type: "a", Params: []byte("[]")}},
-		{Task: &pluginpb.Task{Type: "a", TimeLimit: -7}}, {Task: &pluginpb.Task{Type: "a", Id: "a\nb"}}} {
+		{Task: &pluginpb.Task{Type: "a", TimeLimit: -7}}, {Task: &pluginpb.Task{Type: "a", Id: "a\nb"}}, {Task: &pluginpb.Task{Type: "a", MaxAttempts: -1}}, {Task: &pluginpb.Task{Type: "a", MaxAttempts: 1001}}} {
 		require.NotEmpty(t, ask(bad).Error, "%v", bad)
 	}
 	// Many at once, one id twice among them: all are answered.
@@ -51,7 +56,7 @@ func TestPusher(t *testing.T) {
 	require.EqualValues(t, 251, st.Ready)
 	st, err = urgent.Stats(t.Context())
 	require.NoError(t, err)
-	require.EqualValues(t, 1, st.Ready)
+	require.EqualValues(t, 1, st.Leased)
 	require.NoError(t, usual.Broker.Close())
 	require.Contains(t, ask(&pluginpb.Push{Task: &pluginpb.Task{Type: "a.b", Priority: 9}}).Error, `broker "usual"`)
 	p.Close()

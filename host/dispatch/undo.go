@@ -114,7 +114,7 @@ func (d *Dispatcher) reverted(u *undoing, o *pool.Outcome, now time.Time) {
 func (d *Dispatcher) pushUndo(u *undoing) {
 	// Its id is not the plugin's to choose.
 	t, err := pushedTask(&pluginpb.Push{Task: &pluginpb.Task{Id: string(undoID(u.dv.Task.ID, u.record.Run.Delivery)),
-		Type: u.by.GetType(), Params: u.by.GetParams(), Priority: u.by.GetPriority(), TimeLimit: u.by.GetTimeLimit()}}, time.Now().UTC())
+		Type: u.by.GetType(), Params: u.by.GetParams(), Priority: u.by.GetPriority(), TimeLimit: u.by.GetTimeLimit(), MaxAttempts: u.by.GetMaxAttempts()}}, time.Now().UTC())
 	t.Undoes = u.dv.Task.ID
 	if err != nil {
 		d.undoFailed(u, err.Error())

@@ -292,9 +292,10 @@ type Task struct {
 	TimeLimit     int64                  `protobuf:"varint,4,opt,name=time_limit,json=timeLimit,proto3" json:"time_limit,omitempty"` // 0: none
 	Attempt       int32                  `protobuf:"varint,5,opt,name=attempt,proto3" json:"attempt,omitempty"`                      // from 1
 	Priority      int32                  `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
-	SoftLimit     int64                  `protobuf:"varint,7,opt,name=soft_limit,json=softLimit,proto3" json:"soft_limit,omitempty"` // the context's deadline, before the hard one; 0: none
-	Traceparent   string                 `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`               // W3C trace context, where tracing is on
-	Revert        bool                   `protobuf:"varint,9,opt,name=revert,proto3" json:"revert,omitempty"`                        // do not run it: answer with the task that would undo it
+	SoftLimit     int64                  `protobuf:"varint,7,opt,name=soft_limit,json=softLimit,proto3" json:"soft_limit,omitempty"`        // the context's deadline, before the hard one; 0: none
+	Traceparent   string                 `protobuf:"bytes,8,opt,name=traceparent,proto3" json:"traceparent,omitempty"`                      // W3C trace context, where tracing is on
+	Revert        bool                   `protobuf:"varint,9,opt,name=revert,proto3" json:"revert,omitempty"`                               // do not run it: answer with the task that would undo it
+	MaxAttempts   int32                  `protobuf:"varint,10,opt,name=max_attempts,json=maxAttempts,proto3" json:"max_attempts,omitempty"` // of a task that is to be queued: how often it is attempted; 0: as the host says
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -390,6 +391,13 @@ func (x *Task) GetRevert() bool {
 		return x.Revert
 	}
 	return false
+}
+
+func (x *Task) GetMaxAttempts() int32 {
+	if x != nil {
+		return x.MaxAttempts
+	}
+	return 0
 }
 
 // Cancel ends the context of a task, with a reason. The host kills the process soon after
@@ -1930,7 +1938,7 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\x05tasks\x18\x01 \x03(\v2\x16.leptir.plugin.v1.TaskR\x05tasks\x120\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x18.leptir.plugin.v1.CancelR\x06cancel\x12>\n" +
 	"\fpush_replies\x18\x03 \x03(\v2\x1b.leptir.plugin.v1.PushReplyR\vpushReplies\x12\x16\n" +
-	"\x06recall\x18\x04 \x01(\bR\x06recall\"\xf0\x01\n" +
+	"\x06recall\x18\x04 \x01(\bR\x06recall\"\x93\x02\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
@@ -1942,7 +1950,9 @@ const file_plugin_sdk_proto_plugin_proto_rawDesc = "" +
 	"\n" +
 	"soft_limit\x18\a \x01(\x03R\tsoftLimit\x12 \n" +
 	"\vtraceparent\x18\b \x01(\tR\vtraceparent\x12\x16\n" +
-	"\x06revert\x18\t \x01(\bR\x06revert\"c\n" +
+	"\x06revert\x18\t \x01(\bR\x06revert\x12!\n" +
+	"\fmax_attempts\x18\n" +
+	" \x01(\x05R\vmaxAttempts\"c\n" +
 	"\x06Cancel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x12\n" +
