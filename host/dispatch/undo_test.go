@@ -38,7 +38,7 @@ func (b *bundle) stopReverting() {
 	b.o.Pusher.Close()
 }
 
-var refund = &pluginpb.Task{Type: "refund", Params: []byte(`{"amount":5}`), Id: "of the plugin's choice"}
+var refund = &pluginpb.Task{Type: "refund", MaxAttempts: 3, Params: []byte(`{"amount":5}`), Id: "of the plugin's choice"}
 
 // failing ends like a task of "pay" that returns an error; its plugin says what would undo it.
 func failedWith(undo *pluginpb.Task) pool.Outcome {
@@ -127,7 +127,7 @@ func TestUndo(t *testing.T) {
 					require.True(t, ok)
 					require.Equal(t, id, other.Run.Undoes)
 					require.Nil(t, other.Run.Undo)
-					require.EqualValues(t, 2, refunds.Load(), "both its attempts")
+					require.EqualValues(t, 3, refunds.Load(), "its attempts, as many as its plugin says")
 					undo.ID = ""
 					require.Equal(t, *c.want, undo)
 				}
