@@ -146,7 +146,11 @@ func (b *Broker) Lease(ctx context.Context, max int, ttl time.Duration) ([]broke
 		}
 		// Twice it makes tasks of foreign messages, then it passes those that came since by.
 		more, foreign, err := b.lease(ctx, n, ttl, rounds < 2)
-		ds = append(ds, more...)
+		if ds == nil {
+			ds = more
+		} else {
+			ds = append(ds, more...)
+		}
 		if err == nil && len(foreign) > 0 {
 			rounds++
 			if err = b.adopt(ctx, foreign); err == nil {

@@ -56,7 +56,7 @@ func (b *Broker) run(ctx context.Context, s *redisconn.Script, args []any, aband
 
 // runNow runs a script within a call that is bounded already.
 func (b *Broker) runNow(ctx context.Context, s *redisconn.Script, args []any) (any, error) {
-	return s.Run(ctx, b.conn, b.keys.all, append([]any{b.keys.channel}, args...))
+	return s.Run(ctx, b.conn, b.keys.all, []any{b.keys.channel}, args)
 }
 
 // runNumbers runs a script that returns a list of numbers.

@@ -153,21 +153,21 @@ func (dv *delivery) cancellation() *brokers.Cancellation {
 	return dv.cancelled
 }
 
-// concludeCancelled decides what becomes of a task that was cancelled, however it has ended.
-// It reports false for one that has ended well before it could be stopped.
-func (d *Dispatcher) concludeCancelled(o *pool.Outcome, dv *delivery, c *brokers.Cancellation, now time.Time) (*task.Record, brokers.Settlement, bool) {
-	var rec task.Record
+// concludeCancelled decides what becomes of a task that was cancelled, however it has ended,
+// and fills in its record. It reports false for one that has ended well before it could be
+// stopped.
+func (d *Dispatcher) concludeCancelled(o *pool.Outcome, dv *delivery, c *brokers.Cancellation, now time.Time, rec *task.Record) (brokers.Settlement, bool) {
 	switch o.Kind {
 	case pool.Ended, pool.Died:
-		rec = d.record(o, dv)
+		d.record(o, dv, rec)
 		if !rec.RetC.Failed() {
-			return nil, brokers.Settlement{}, false
+			return brokers.Settlement{}, false
 		}
 	default:
-		rec = d.notRun(dv)
+		*rec = d.notRun(dv)
 	}
-	cancel.Conclude(&rec, *c, now)
-	return &rec, brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Done}, true
+	cancel.Conclude(rec, *c, now)
+	return brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Done}, true
 }
 
 // settleCancelled settles a task that was cancelled before it ran here.

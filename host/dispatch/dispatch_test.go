@@ -678,7 +678,9 @@ func TestHostileResults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			o := &pool.Outcome{Job: &pool.Job{}, Kind: pool.Ended, Result: tt.result, Started: time.Unix(1000, 0), Duration: time.Second}
-			tt.check(t, d.record(o, &delivery{}))
+			var rec task.Record
+			d.record(o, &delivery{}, &rec)
+			tt.check(t, rec)
 		})
 	}
 }

@@ -129,7 +129,7 @@ func (d *Dispatcher) reportOutcome(o *pool.Outcome, dv *delivery, rec *task.Reco
 	if n := dv.errors.tooMany(); n > 0 {
 		d.o.Logger.Warn("the task has reported too much to the error reporters; some was left out", "task", dv.Task.ID, "type", dv.Task.Type, "left_out", n)
 	}
-	if rec == nil || rec.Run.Ended.IsZero() || cancel.Was(*rec) {
+	if rec.Run.Ended.IsZero() || cancel.Was(*rec) {
 		return // it has not run to its end, or somebody has wanted it so
 	}
 	send := func(r report.Report) {

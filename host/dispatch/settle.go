@@ -48,13 +48,17 @@ func (d *Dispatcher) receive() {
 				dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
 				continue
 			}
-			rec, st := d.conclude(o, dv, now)
+			// A record is made where it stays: it is large, and one is made for every task.
+			records = append(records, task.Record{})
+			rec := &records[len(records)-1]
+			st, recorded := d.conclude(o, dv, now, rec)
 			d.reportOutcome(o, dv, rec, st)
-			if d.toBeUndone(dv, st) && d.undo(dv, rec, st, o) {
-				continue
+			undone := d.toBeUndone(dv, st) && d.undo(dv, rec, st, o)
+			if undone || !recorded {
+				records = records[:len(records)-1]
 			}
-			if rec != nil {
-				records = append(records, *rec)
+			if undone {
+				continue
 			}
 			settlements[dv.source] = append(settlements[dv.source], st)
 		}
@@ -82,29 +86,29 @@ func (d *Dispatcher) finish(records []task.Record, settlements map[*source][]bro
 	})
 }
 
-// conclude decides what becomes of a task.
-func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*task.Record, brokers.Settlement) {
-	st := brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release}
+// conclude decides what becomes of a task, and fills in its record if it has a new one.
+func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time, rec *task.Record) (st brokers.Settlement, recorded bool) {
+	st = brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release}
 	if c := dv.cancellation(); c != nil {
-		if rec, st, cancelled := d.concludeCancelled(o, dv, c, now); cancelled {
-			return rec, st
+		if st, cancelled := d.concludeCancelled(o, dv, c, now, rec); cancelled {
+			return st, true
 		}
 	}
 	switch {
 	case o.Kind == pool.Returned:
-		return d.givenBack(dv, "given back by host "+d.o.Host+" without having run"), st
+		return st, d.givenBack(dv, "given back by host "+d.o.Host+" without having run", rec)
 	case o.Kind == pool.Unserved:
 		st.At, st.Reason = dv.source.dueAt(d.parkUntil(&dv.Task, o.Reason, now)), clip(o.Reason, maxReason)
 		d.reportUnserved(&dv.Task, st.Reason, now)
-		return d.givenBack(dv, st.Reason), st
+		return st, d.givenBack(dv, st.Reason, rec)
 	case o.Kind == pool.Died && o.Exit.Reason == process.ReasonShutdown:
-		rec := d.record(o, dv)
+		d.record(o, dv, rec)
 		rec.Status, rec.RetC, rec.RespM = task.Pending, 0, ""
 		rec.Run.Note = "interrupted by the shutdown of host " + d.o.Host + "; the attempt does not count"
-		return &rec, st
+		return st, true
 	}
 
-	rec := d.record(o, dv)
+	d.record(o, dv, rec)
 	rec.Run.Ended = now.UTC()
 	var failure *pluginpb.Failure
 	if o.Kind == pool.Ended {
@@ -112,7 +116,7 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 	}
 	if !rec.RetC.Failed() {
 		st.Verdict = brokers.Done
-		return &rec, st
+		return st, true
 	}
 	st.Reason = clip(rec.Run.Error, maxReason)
 	if st.Reason == "" {
@@ -128,25 +132,24 @@ func (d *Dispatcher) conclude(o *pool.Outcome, dv *delivery, now time.Time) (*ta
 		at := now.Add(wait)
 		st.Verdict, st.At = brokers.Retry, dv.source.dueAt(at)
 		rec.Status, rec.Run.Retry = task.Pending, at.UTC()
-		return &rec, st
+		return st, true
 	}
 	st.Verdict = brokers.Bury
 	if enough != "" && dv.Attempt > 1 {
 		st.Reason = clip(enough+": "+st.Reason, maxReason)
 	}
-	return &rec, st
+	return st, true
 }
 
 // givenBack takes back what examine has written: that the task runs. Whoever has it next
-// would take this host for lost else.
-func (d *Dispatcher) givenBack(dv *delivery, note string) *task.Record {
+// would take this host for lost else. It reports false if there is nothing to take back.
+func (d *Dispatcher) givenBack(dv *delivery, note string, rec *task.Record) bool {
 	if !dv.announced {
-		return nil
+		return false
 	}
-	rec := &task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending,
-		Run: dv.run(d.o.Host)}
+	*rec = task.Record{ID: dv.Task.ID, Type: dv.Task.Type, Status: task.Pending, Run: dv.run(d.o.Host)}
 	rec.Run.Note = note
-	return rec
+	return true
 }
 
 // run returns what a record says of every run of the delivery.
@@ -154,29 +157,33 @@ func (dv *delivery) run(host string) task.Run {
 	return task.Run{Attempt: dv.Attempt, Delivery: dv.order(), Failures: dv.failures, Host: host, Undoes: dv.Task.Undoes}
 }
 
-// record makes the record of a run.
-func (d *Dispatcher) record(o *pool.Outcome, dv *delivery) task.Record {
-	rec := RecordOf(o, d.o.Host)
+// record fills in the record of a run.
+func (d *Dispatcher) record(o *pool.Outcome, dv *delivery, rec *task.Record) {
+	fill(rec, o, d.o.Host)
 	rec.Run.Delivery, rec.Run.Failures = dv.order(), dv.failures
 	progress, states := dv.told.last()
 	rec.Run.Progress = progress
 	if o.Kind == pool.Died {
 		rec.Run.States = states // else its result has them
 	}
-	return rec
 }
 
 // RecordOf makes the record of a run on the named host, of an outcome that is Ended or
 // Died. What only a broker's delivery knows is left at zero, and so are the ends of the
 // attempt and of the wait for the next.
-func RecordOf(o *pool.Outcome, host string) task.Record {
-	t := o.Job.Task
-	rec := task.Record{ID: t.ID, Type: t.Type, Status: task.Completed,
+func RecordOf(o *pool.Outcome, host string) (rec task.Record) {
+	fill(&rec, o, host)
+	return rec
+}
+
+func fill(rec *task.Record, o *pool.Outcome, host string) {
+	t := &o.Job.Task
+	*rec = task.Record{ID: t.ID, Type: t.Type, Status: task.Completed,
 		ExStart: o.Started.UTC(), ExTime: o.Duration.Seconds(),
 		Run: task.Run{Attempt: o.Job.Attempt, Host: host, Process: o.PID, Plugin: o.Plugin, Undoes: t.Undoes}}
 	if o.Kind == pool.Ended {
-		recordResult(&rec, o)
-		return rec
+		recordResult(rec, o)
+		return
 	}
 	rec.RetC = task.Error
 	rec.RespM = o.Exit.String()
@@ -191,7 +198,6 @@ func RecordOf(o *pool.Outcome, host string) task.Record {
 	if o.Exit.Signal != 0 {
 		rec.Run.Exit.Signal = process.SignalName(o.Exit.Signal)
 	}
-	return rec
 }
 
 // recordResult takes in what the plugin says, as far as it can be believed.
@@ -260,8 +266,9 @@ func clip(s string, n int) string {
 
 // release gives a delivery back that has not run.
 func (d *Dispatcher) release(dv *delivery, at time.Time, reason string) {
-	if rec := d.givenBack(dv, "given back by host "+d.o.Host+" without having run"); rec != nil {
-		d.finish([]task.Record{*rec}, map[*source][]brokers.Settlement{
+	records := make([]task.Record, 1)
+	if d.givenBack(dv, "given back by host "+d.o.Host+" without having run", &records[0]) {
+		d.finish(records, map[*source][]brokers.Settlement{
 			dv.source: {{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: at, Reason: reason}}})
 		return
 	}

@@ -379,7 +379,11 @@ func (p *Pool) heard(ev event) {
 	case len(ev.outcomes) > 0:
 		w.slow = false
 	}
-	p.pending = append(p.pending, ev.outcomes...)
+	if len(p.pending) == 0 {
+		p.pending = ev.outcomes
+	} else {
+		p.pending = append(p.pending, ev.outcomes...)
+	}
 	w.held -= len(ev.outcomes) + len(ev.requeue)
 	for _, j := range ev.requeue {
 		w.load -= j.cost

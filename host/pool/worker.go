@@ -91,6 +91,7 @@ type worker struct {
 // event is what a worker tells the pool's loop.
 type event struct {
 	worker   *worker
+	events   int // of the plugin's message, of which some are outcomes
 	outcomes []Outcome
 	requeue  []*Job // to be run by another process, in this order, ahead of all others
 	recalled bool   // the answer to a recall has come: the worker can be used again
@@ -399,7 +400,7 @@ func (w *worker) receiveLoop() {
 			return
 		}
 		talk.heed(m)
-		ev := event{worker: w}
+		ev := event{worker: w, events: len(m.GetEvents())}
 		now := time.Now()
 		for _, e := range m.GetEvents() {
 			if problem := w.handle(&ev, e, now); problem != "" {
@@ -432,12 +433,16 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		if k.Result.GetId() != string(j.Task.ID) {
 			return fmt.Sprintf("it answered task %.128q while it was running %q", k.Result.GetId(), j.Task.ID)
 		}
+		w.window[0] = nil
 		w.window = w.window[1:]
 		if len(w.window) > 0 && w.window[0].doomed {
 			w.proc.Kill(w.window[0].reason, w.window[0].detail)
 		}
 		started := w.headSince
 		w.headSince = now
+		if ev.outcomes == nil {
+			ev.outcomes = make([]Outcome, 0, min(ev.events, 1+len(w.window)))
+		}
 		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
 			Started: started, Duration: now.Sub(started), Result: k.Result, Dump: j.dump})
 	case *pluginpb.Event_Recalled:

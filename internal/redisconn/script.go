@@ -27,9 +27,13 @@ func (s *Script) Once() *Script { c := *s; c.once = true; return &c }
 
 // Command returns the command that runs the script: by its digest, or, with whole, by its
 // source. It goes to the server by Redis.Process or in a pipeline. The keys must lie in
-// one slot.
-func (s *Script) Command(ctx context.Context, whole bool, keys []string, args []any) (redis.Cmder, *redis.Cmd) {
-	argv := make([]any, 0, 3+len(keys)+len(args))
+// one slot. The script's arguments are those of all lists, one after the other.
+func (s *Script) Command(ctx context.Context, whole bool, keys []string, args ...[]any) (redis.Cmder, *redis.Cmd) {
+	n := 3 + len(keys)
+	for _, list := range args {
+		n += len(list)
+	}
+	argv := make([]any, 0, n)
 	if whole {
 		argv = append(argv, "eval", s.source, len(keys))
 	} else {
@@ -38,7 +42,10 @@ func (s *Script) Command(ctx context.Context, whole bool, keys []string, args []
 	for _, k := range keys {
 		argv = append(argv, k)
 	}
-	cmd := redis.NewCmd(ctx, append(argv, args...)...)
+	for _, list := range args {
+		argv = append(argv, list...)
+	}
+	cmd := redis.NewCmd(ctx, argv...)
 	cmd.SetFirstKeyPos(3)
 	if s.once {
 		return onceCmd{cmd}, cmd
@@ -52,11 +59,11 @@ type onceCmd struct{ *redis.Cmd }
 func (onceCmd) NoRetry() bool { return true }
 
 // Run runs the script and returns its reply.
-func (s *Script) Run(ctx context.Context, c *Client, keys []string, args []any) (any, error) {
-	send, cmd := s.Command(ctx, false, keys, args)
+func (s *Script) Run(ctx context.Context, c *Client, keys []string, args ...[]any) (any, error) {
+	send, cmd := s.Command(ctx, false, keys, args...)
 	err := c.Redis.Process(ctx, send)
 	if Unknown(err) {
-		send, cmd = s.Command(ctx, true, keys, args)
+		send, cmd = s.Command(ctx, true, keys, args...)
 		err = c.Redis.Process(ctx, send)
 	}
 	if err != nil && err != redis.Nil {

@@ -26,12 +26,13 @@ func encode(r *task.Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, ok := bytes.CutPrefix(b, ourStart)
-	if !ok {
+	if !bytes.HasPrefix(b, ourStart) {
 		return nil, fmt.Errorf("the record does not begin with its id: %.40s", b)
 	}
 	if len(r.Meta) == 0 {
-		return append(slices.Clone(redisStart), rest...), nil
+		b = b[len(ourStart)-len(redisStart):]
+		copy(b, redisStart)
+		return b, nil
 	}
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(b, &fields); err != nil {

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -59,23 +60,19 @@ func (s *Store) wrap(doing string, err error) error {
 
 // Put implements metastore.Store.
 func (s *Store) Put(ctx context.Context, records []task.Record) error {
-	var calls []call
-	var last call
-	count, size := 0, 0
-	flush := func() error {
-		if len(last.keys) > 0 {
-			calls = append(calls, last)
-		}
-		trip := calls
-		calls, last, count, size = nil, call{}, 0, 0
-		if len(trip) == 0 {
-			return nil
-		}
-		_, err := redisconn.Do(ctx, s.conn, func(ctx context.Context) (any, error) { return nil, s.run(ctx, trip) }, nil)
-		return err
-	}
 	if len(records) == 0 {
 		return s.wrap("put", s.conn.Usable(ctx))
+	}
+	var trip []item
+	size := 0
+	flush := func() error {
+		items := trip
+		trip, size = nil, 0
+		if len(items) == 0 {
+			return nil
+		}
+		_, err := redisconn.Do(ctx, s.conn, func(ctx context.Context) (any, error) { return nil, s.write(ctx, items) }, nil)
+		return err
 	}
 	for i := range newest(records) {
 		r := &records[i]
@@ -83,23 +80,25 @@ func (s *Store) Put(ctx context.Context, records []task.Record) error {
 		if err != nil {
 			return s.wrap("put the record of task "+string(r.ID), err)
 		}
-		if len(last.keys) == s.group {
-			calls, last = append(calls, last), call{}
+		if trip == nil {
+			trip = make([]item, 0, min(len(records), maxTripRecords))
 		}
-		if last.keys == nil {
-			last.args = append(last.args, s.lifetime)
-		}
-		last.keys = append(last.keys, s.prefix+string(r.ID))
-		last.args = append(last.args, r.Run.Delivery, b)
-		count++
+		trip = append(trip, item{s.prefix + string(r.ID), r.Run.Delivery, b})
 		size += len(b)
-		if count >= maxTripRecords || size >= maxTripBytes {
+		if len(trip) >= maxTripRecords || size >= maxTripBytes {
 			if err := flush(); err != nil {
 				return s.wrap("put", err)
 			}
 		}
 	}
 	return s.wrap("put", flush())
+}
+
+// item is a record to be written.
+type item struct {
+	key      string
+	delivery int
+	record   []byte
 }
 
 // newest yields the indexes of those records that no other of the same call replaces: of two
@@ -118,6 +117,55 @@ func newest(records []task.Record) func(yield func(int) bool) {
 			}
 		}
 	}
+}
+
+// write writes records: those that are the first of their tasks, as nearly all are, by a
+// plain command each, which costs the server the least, the others by the script.
+func (s *Store) write(ctx context.Context, items []item) error {
+	old, err := s.add(ctx, items)
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	var calls []call
+	for group := range slices.Chunk(old, s.group) {
+		c := call{args: []any{s.lifetime}}
+		for _, it := range group {
+			c.keys = append(c.keys, it.key)
+			c.args = append(c.args, it.delivery, it.record)
+		}
+		calls = append(calls, c)
+	}
+	return s.run(ctx, calls)
+}
+
+// add writes, in one round trip, the records whose keys are not there, and returns the others.
+func (s *Store) add(ctx context.Context, items []item) (old []item, err error) {
+	tail := []any{"nx"}
+	if s.lifetime > 0 {
+		tail = []any{"nx", "ex", s.lifetime}
+	}
+	n := 3 + len(tail)
+	args := make([]any, 0, n*len(items)) // of all commands
+	pipe := s.conn.Redis.Pipeline()
+	cmds := make([]*goredis.StatusCmd, len(items))
+	for i := range items {
+		args = append(append(args, "set", items[i].key, items[i].record), tail...)
+		cmds[i] = goredis.NewStatusCmd(ctx, args[i*n:(i+1)*n:(i+1)*n]...)
+		_ = pipe.Process(ctx, cmds[i]) // it only joins the pipeline
+	}
+	_, err = pipe.Exec(ctx)
+	if err != nil && !errors.Is(err, goredis.Nil) {
+		return nil, err
+	}
+	for i, cmd := range cmds {
+		switch err := cmd.Err(); {
+		case errors.Is(err, goredis.Nil):
+			old = append(old, items[i])
+		case err != nil:
+			return nil, err
+		}
+	}
+	return old, nil
 }
 
 // call is one run of the script.
