@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,20 +49,23 @@ plugin "bad" {
 	const limit = 300 * time.Millisecond
 	ways := []string{"spin", "stop", "fork"}
 	late := map[string][]time.Duration{}
-	for first := 0; first < kills; first += 4 {
+	early := 0 // killed before they had said what to look at: the machine is busy
+	for n, seen := 0, 0; seen < kills; {
 		type victim struct {
 			how  string
 			task task.Task
+			file string
 			gone chan time.Time
 		}
 		var victims []victim
-		for i := range min(4, kills-first) {
-			v := victim{how: ways[(first+i)%len(ways)], gone: make(chan time.Time, 1)}
-			file := filepath.Join(b.dir, fmt.Sprintf("pids-%d", first+i))
-			v.task = newTask("victim", fmt.Sprintf(`{"how":%q,"pid_file":%q}`, v.how, file))
+		ctx, cancel := context.WithCancel(t.Context())
+		for range min(4, kills-seen) {
+			v := victim{how: ways[n%len(ways)], file: filepath.Join(b.dir, fmt.Sprintf("pids-%d", n)), gone: make(chan time.Time, 1)}
+			n++
+			v.task = newTask("victim", fmt.Sprintf(`{"how":%q,"pid_file":%q}`, v.how, v.file))
 			v.task.TimeLimit = limit
 			b.push(v.task)
-			go func() { v.gone <- treeGone(t.Context(), file) }()
+			go func() { v.gone <- treeGone(ctx, v.file) }()
 			victims = append(victims, v)
 		}
 		tasks := make([]task.Task, len(victims))
@@ -72,15 +76,35 @@ plugin "bad" {
 		for _, v := range victims {
 			r := records[v.task.ID]
 			require.Equal(t, task.TimeLimitExceeded, r.RetC, "%+v", r)
+			if _, err := os.Stat(v.file); err != nil {
+				early++
+				require.Less(t, early, kills, "the machine is too busy for this")
+				continue
+			}
 			select {
 			case gone := <-v.gone:
-				require.False(t, gone.IsZero(), "its processes were not seen")
+				if gone.IsZero() {
+					early++
+					continue
+				}
+				seen++
 				late[v.how] = append(late[v.how], gone.Sub(r.ExStart.Add(limit)))
 			case <-time.After(30 * time.Second):
 				require.Fail(t, "a process of the tree is still there", v.how)
 			}
 		}
+		cancel()
 	}
+	if early > 0 {
+		t.Logf("%d others were killed before they had said which processes they are", early)
+	}
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(b.pluginProcesses(), func(p string) bool {
+			pid, _, _ := strings.Cut(p, " ")
+			env, _ := os.ReadFile("/proc/" + pid + "/environ")
+			return strings.Contains(string(env), "LEPTIR_TEST_MODE=orphan")
+		})
+	}, 10*time.Second, 10*time.Millisecond, "children of the killed are left")
 	var all []time.Duration
 	for _, how := range ways {
 		all = append(all, late[how]...)
@@ -101,6 +125,9 @@ func tellLate(t *testing.T, what string, all []time.Duration) {
 // the last had ended; the zero time if they could not be seen. It waits without polling the
 // processes, by file descriptors that stand for them.
 func treeGone(ctx context.Context, file string) time.Time {
+	// On a thread that the plugins cannot keep from looking at the clock, where that is allowed.
+	runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -15)
 	var fds []unix.PollFd
 	for len(fds) == 0 {
 		if ctx.Err() != nil {
