@@ -220,7 +220,6 @@ func openSQS(ctx context.Context, s *surroundings) (*backend, error) {
 	}
 	at := func(addr string) *brokersqs.Settings {
 		set := brokersqs.Defaults()
-		set.WaitTime = 2 * time.Second
 		set.Connection = brokersqs.Connection{Queue: urls[0], DeadQueue: urls[1], Key: srv.Key, Secret: settings.Secret(srv.Secret),
 			Region: srv.Region, Endpoint: "http://" + addr}
 		return set
@@ -232,7 +231,6 @@ func openSQS(ctx context.Context, s *surroundings) (*backend, error) {
 	b.blocks = func(i int) string {
 		return fmt.Sprintf(`
 broker "sqs" "torture" {
-  wait_time = 2
   connection {
     sqs_queue      = %q
     sqs_dead_queue = %q

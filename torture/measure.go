@@ -20,20 +20,12 @@ type figures struct {
 // slack is how much later than at the end of a lease a task of a dead host may run again.
 const slack = time.Second
 
-const (
-	// deadPoll is how much longer it may take on SQS, which may hand a message to the long poll
-	// of a host that is dead: it is hidden then for as long as such a poll hides.
-	deadPoll = 10 * time.Second
-	// busy is what the short form, one of many tests on a busy machine, adds.
-	busy = 15 * time.Second
-)
+// busy is what the short form, one of many tests on a busy machine, adds.
+const busy = 15 * time.Second
 
 // good reports whether the tasks of dead hosts ran again in time.
 func (f *figures) good(o *options) bool {
 	limit := o.lease + slack
-	if o.broker == "sqs" {
-		limit += deadPoll
-	}
 	if o.short {
 		limit += busy
 	}

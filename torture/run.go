@@ -263,7 +263,7 @@ func (r *run) evidence(ctx context.Context) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &evidence{orders: r.orders, pushed: r.producer.pushed, again: r.producer.again, asked: r.producer.asked, noIDs: r.o.broker == "sqs", struck: append(r.early, r.striker.all()...), lease: r.o.lease,
+	e := &evidence{orders: r.orders, pushed: r.producer.pushed, again: r.producer.again, asked: r.producer.asked, noIDs: r.o.broker == "sqs", file: r.o.broker == "sqlite", struck: append(r.early, r.striker.all()...), lease: r.o.lease,
 		queued: map[task.ID]brokers.Item{}, dead: map[task.ID][]brokers.Item{}}
 	if e.runs, err = journal.Runs(lines); err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type evidence struct {
 	struck  []struck
 	lease   time.Duration
 	noIDs   bool // the queue does not know whether it has an id already
+	file    bool // the hosts share the queue's file
 
 	// Of a child, the runs of its parent; made by verify.
 	pushers map[task.ID][]journal.Run
@@ -213,11 +214,17 @@ func (e *evidence) contradiction(o *order, rec *task.Record, runs []journal.Run)
 	return ""
 }
 
+// reaches reports whether a fault has to do with a host: it struck that host, or it stopped
+// another, perhaps in the middle of a write, with the lock of the file that they share.
+func (e *evidence) reaches(s *struck, host string) bool {
+	return s.hits(host) || e.file && s.Kind == HostStop && s.Skipped == ""
+}
+
 // calm reports whether no fault can have made the host of a run lose its lease.
 func (e *evidence) calm(r *journal.Run) bool {
 	for i := range e.struck {
 		s := &e.struck[i]
-		if s.hits(r.Host) && s.Begin.Before(r.End.Add(settling)) && s.End.After(r.Begin.Add(-2*e.lease)) {
+		if e.reaches(s, r.Host) && s.Begin.Before(r.End.Add(settling)) && s.End.After(r.Begin.Add(-2*e.lease)) {
 			return false
 		}
 	}
@@ -284,14 +291,18 @@ func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Ru
 	var likely *struck
 	for i := range e.struck {
 		s := &e.struck[i]
-		if rank(s.Kind) >= 0 && s.hits(before.Host) && s.Begin.Before(to) && s.End.Add(settling).After(from) &&
-			(likely == nil || rank(s.Kind) < rank(likely.Kind)) {
+		if rank(s.Kind) >= 0 && e.reaches(s, before.Host) && s.Begin.Before(to) && s.End.Add(settling).After(from) &&
+			(likely == nil || e.rank(s, before.Host) < e.rank(likely, before.Host)) {
 			likely = s
 		}
 	}
 	switch {
+	case likely != nil && !likely.hits(before.Host):
+		return string(likely.Kind) + " of another host, which may have held the lock of the queue's file"
 	case likely != nil:
 		return string(likely.Kind)
+	case e.endedBeside(before):
+		return "its process was ended by the next task, before its result had left it"
 	case e.again[o.id]:
 		return "pushed again by the producer"
 	case len(e.pushers[o.id]) > 1:
@@ -338,7 +349,7 @@ func (e *evidence) settled(r *journal.Run) time.Time {
 		longer = false
 		for i := range e.struck {
 			s := &e.struck[i]
-			if holds(s.Kind) && s.hits(r.Host) && s.Begin.Before(at) && s.End.Add(settling).After(at) {
+			if holds(s.Kind) && e.reaches(s, r.Host) && s.Begin.Before(at) && s.End.Add(settling).After(at) {
 				at, longer = s.End.Add(settling), true
 			}
 		}
@@ -364,6 +375,33 @@ func holds(k Kind) bool {
 func rank(k Kind) int {
 	return slices.Index([]Kind{HostKill, HostStop, PluginKill, HostDrain, ServerKill, ServerStop, QueueStall, QueueReset, QueueLimit,
 		QueueLocked, QueueFull, QueueLatency, PluginStop, machineStall}, k)
+}
+
+// rank is that of a fault as the cause of what befell a run on a host: what struck that host
+// is likelier than what reached it.
+func (e *evidence) rank(s *struck, host string) int {
+	if s.hits(host) {
+		return rank(s.Kind)
+	}
+	return rank(s.Kind) + 1000
+}
+
+// endedBeside reports whether soon after a run its process was ended by another task, one of
+// those that do: results leave a process together, every few milliseconds.
+func (e *evidence) endedBeside(before *journal.Run) bool {
+	for i := range e.runs {
+		r := &e.runs[i]
+		if r.Host != before.Host || r.PID != before.PID || r.Outcome != "" || before.End.IsZero() ||
+			r.Begin.Before(before.End) || r.Begin.After(before.End.Add(settling/4)) {
+			continue
+		}
+		for j := range e.orders {
+			if o := &e.orders[j]; string(o.id) == r.Task && r.Attempt <= o.params.Exits {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // weigh counts what was in flight at the faults.

@@ -121,6 +121,15 @@ func TestVerdictOfWhatWentWrong(t *testing.T) {
 	}
 }
 
+// ends adds a task that ends its process on h0, and is done later.
+func (e *evidence) ends(id string, pid int, when float64) {
+	o := order{id: task.ID(id), kind: "exit"}
+	o.params.Exits = 1
+	e.orders, e.pushed[o.id] = append(e.orders, o), noon
+	e.runs = append(e.runs, at(id, "h0", pid, 1, when, -1, ""), at(id, "h0", 8, 2, when+1, when+2, journal.OK))
+	e.records[0][o.id] = recordOf(e.runs[len(e.runs)-1], task.Success)
+}
+
 func TestCausesOfSecondRuns(t *testing.T) {
 	t.Parallel()
 	first := at("a", "h0", 1, 1, 10, 11, journal.OK)
@@ -130,20 +139,29 @@ func TestCausesOfSecondRuns(t *testing.T) {
 		struck []struck
 		again  bool
 		want   string
+		more   func(e *evidence)
 	}{
-		"its host was killed":                  {died, []struck{strikes(HostKill, 0, 10.5, 11)}, false, "host-kill"},
-		"another host was killed":              {died, []struck{strikes(HostKill, 1, 10.5, 11)}, false, ""},
-		"its host had been killed long ago":    {died, []struck{strikes(HostKill, 0, 1, 2)}, false, ""},
-		"its host was killed long after":       {first, []struck{strikes(HostKill, 0, 15, 16)}, false, ""},
-		"its host was stopped":                 {first, []struck{strikes(HostStop, 0, 9, 20)}, false, "host-stop"},
-		"the server was killed":                {first, []struck{strikes(ServerKill, all, 11.2, 12)}, false, "server-kill"},
-		"a kill is likelier than a slow line":  {died, []struck{strikes(QueueLatency, 0, 5, 20), strikes(HostKill, 0, 10.5, 11)}, false, "host-kill"},
-		"a store that fails is no cause":       {first, []struck{strikes(StoreFull, all, 5, 20)}, false, ""},
-		"a kill while the store failed":        {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill"},
-		"a new plugin is no cause":             {first, []struck{strikes(PluginGood, all, 10, 11)}, false, ""},
-		"what was not carried out is no cause": {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, ""},
-		"its process was stopped":              {first, []struck{strikes(PluginStop, 0, 10.5, 19)}, false, "plugin-stop"},
-		"the producer pushed it again":         {first, nil, true, "pushed again by the producer"},
+		"its host was killed":                  {died, []struck{strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
+		"another host was killed":              {died, []struck{strikes(HostKill, 1, 10.5, 11)}, false, "", nil},
+		"its host had been killed long ago":    {died, []struck{strikes(HostKill, 0, 1, 2)}, false, "", nil},
+		"its host was killed long after":       {first, []struck{strikes(HostKill, 0, 15, 16)}, false, "", nil},
+		"its host was stopped":                 {first, []struck{strikes(HostStop, 0, 9, 20)}, false, "host-stop", nil},
+		"the server was killed":                {first, []struck{strikes(ServerKill, all, 11.2, 12)}, false, "server-kill", nil},
+		"a kill is likelier than a slow line":  {died, []struck{strikes(QueueLatency, 0, 5, 20), strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
+		"a store that fails is no cause":       {first, []struck{strikes(StoreFull, all, 5, 20)}, false, "", nil},
+		"a kill while the store failed":        {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill", nil},
+		"a new plugin is no cause":             {first, []struck{strikes(PluginGood, all, 10, 11)}, false, "", nil},
+		"what was not carried out is no cause": {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, "", nil},
+		"its process was stopped":              {first, []struck{strikes(PluginStop, 0, 10.5, 19)}, false, "plugin-stop", nil},
+		"the producer pushed it again":         {first, nil, true, "pushed again by the producer", nil},
+		"another host was stopped":             {died, []struck{strikes(HostStop, 1, 10.5, 15)}, false, "", nil},
+		"another host was stopped with the file's lock": {died, []struck{strikes(HostStop, 1, 10.5, 15)}, false,
+			"host-stop of another host, which may have held the lock of the queue's file", func(e *evidence) { e.file = true }},
+		"its own host was stopped, too": {died, []struck{strikes(HostStop, 1, 10.5, 15), strikes(PluginStop, 0, 10.5, 15)}, false, "plugin-stop", func(e *evidence) { e.file = true }},
+		"the next task ended its process": {first, nil, false, "its process was ended by the next task, before its result had left it",
+			func(e *evidence) { e.ends("x", 1, 11.01) }},
+		"a task ended its process much later": {first, nil, false, "", func(e *evidence) { e.ends("x", 1, 12) }},
+		"a task ended another process":        {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +170,9 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			e.runs = append(e.runs[1:], c.first, second)
 			e.records[0]["a"] = recordOf(second, task.Success)
 			e.struck, e.again["a"] = c.struck, c.again
+			if c.more != nil {
+				c.more(e)
+			}
 			v := verify(e)
 			require.Len(t, v.extra, 1)
 			require.Equal(t, c.want, v.extra[0].cause)
