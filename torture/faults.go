@@ -73,6 +73,11 @@ func (s *striker) stalls(ctx context.Context) {
 	}
 }
 
+// stalled reports whether the machine has stood still since a time.
+func (s *striker) stalled(since time.Time) bool {
+	return slices.ContainsFunc(s.all(), func(f struck) bool { return f.Kind == machineStall && f.End.After(since) })
+}
+
 // one carries one fault out and notes it.
 func (s *striker) one(ctx context.Context, f Fault) {
 	done := struck{Fault: f, Held: s.r.leased(ctx), Begin: time.Now()}

@@ -62,6 +62,9 @@ func (r *run) report(e *evidence, v *verdict, f *figures) {
 		fmt.Fprintf(w, "kill -9 of a host, until its tasks run elsewhere: p50 %v, p99 %v, max %v of %d: a lease (%v) and %v\n",
 			percentile(f.host, 50), percentile(f.host, 99), most, len(f.host), r.o.lease, most-r.o.lease)
 	}
+	if f.spoilt > 0 {
+		fmt.Fprintf(w, "%d more rounds of measurements are left out, since the machine stood still\n", f.spoilt)
+	}
 	if len(f.plugin) > 0 {
 		fmt.Fprintf(w, "kill -9 of a plugin process, until its task runs again: p50 %d ms, p99 %d ms, max %d ms of %d\n", percentile(f.plugin, 50).Milliseconds(), percentile(f.plugin, 99).Milliseconds(), slices.Max(f.plugin).Milliseconds(), len(f.plugin))
 	}
