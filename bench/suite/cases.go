@@ -30,7 +30,7 @@ func pooled() Case {
 	}
 	return Case{
 		Name: "noop-pooled", Title: "Tasks that do nothing, 4 pooled processes", Metrics: []Metric{rate, cpu}, Ref: "asynq on Redis",
-		Note: asynqNote + " Records, leases and retries are on. \"kept\" is max_tasks = 0: a process is not replaced after 1,000 tasks, " +
+		Note: asynqNote + " Records, leases and retries are on. \"kept\" is max_tasks = 0: a process is not replaced after 10,000 tasks, " +
 			"as those of the others are not. asynq-64 has 64 tasks at once instead of 4. MongoDB is not a real mongod but the wire-compatible server " +
 			"that the tests bring, which runs one command at a time: that arm shows that it works, not how fast MongoDB is.",
 		Floors: []Floor{{Arm: "leptir on Redis, kept", Metric: "rate", Least: 6}, {Arm: "leptir on SQLite, kept", Metric: "rate", Least: 2.5}},

@@ -275,7 +275,7 @@ func pluginDefaults(h Host) Plugin {
 		MaxAttempts:       h.MaxAttempts,
 		RetryBackoff:      h.RetryBackoff,
 		RetryBackoffMax:   h.RetryBackoffMax,
-		MaxTasks:          1000,
+		MaxTasks:          10000,
 		MaxAge:            time.Hour,
 		Spares:            1,
 		MaxProcesses:      h.NumberOfWorkers,
