@@ -19,6 +19,7 @@ import (
 	"github.com/backplane/leptir/host/config"
 	"github.com/backplane/leptir/host/config/standard"
 	"github.com/backplane/leptir/host/presence"
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/version"
 )
 
@@ -123,6 +124,7 @@ func (p *program) run(explicit, pidPath string) (err error) {
 	if os.Geteuid() == 0 {
 		p.logs.logger.Warn("running as root: plugins run as root too; a user of its own is safer")
 	}
+	_ = sandbox.Favour() // without the right to it, plugins have the same priority
 	stop, err := p.open()
 	if err != nil || p.host == nil {
 		return err

@@ -199,6 +199,41 @@ func TestCPULimit(t *testing.T) {
 	waitFor(t, "the end", p.Done())
 }
 
+// What has used up its share of the processor dies all the same at once.
+func TestKillOfTheThrottled(t *testing.T) {
+	t.Parallel()
+	limits := sandbox.Limits{CPUMax: 0.02}
+	m := machine(t)
+	needs(t, m, limits)
+	b := setupOn(t, m)
+	s := spec(t, "serve")
+	s.Limits, s.StartTimeout = limits, time.Minute
+	p, err := b.Start(t.Context(), s)
+	require.NoError(t, err)
+	do(t, p, "spin")
+	throttled := func() int64 {
+		for _, dir := range b.remains.Groups {
+			files, _ := filepath.Glob(filepath.Join(dir, "*", "cpu.stat"))
+			for _, file := range files {
+				text, _ := os.ReadFile(file)
+				_, after, _ := strings.Cut(string(text), "nr_throttled ")
+				var n int64
+				if _, err := fmt.Sscan(after, &n); err == nil && n > 0 {
+					return n
+				}
+			}
+		}
+		return 0
+	}
+	before := throttled()
+	require.Eventually(t, func() bool { return throttled() > before+3 }, 20*time.Second, time.Millisecond)
+	began := time.Now()
+	p.Kill(ReasonTimeout, "")
+	waitFor(t, "the end", p.Done())
+	require.Less(t, time.Since(began), time.Second)
+	t.Log("dead after", time.Since(began))
+}
+
 func TestOpenFiles(t *testing.T) {
 	t.Parallel()
 	b := setupOn(t, machine(t))

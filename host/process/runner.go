@@ -122,7 +122,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	killed := r.intended != ""
 	r.mu.Unlock()
 	if killed {
-		r.signalGroup(syscall.SIGKILL)
+		r.killGroup()
 		r.cell.Kill()
 	}
 
@@ -220,7 +220,7 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
 	}
 	r.mu.Lock()
-	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	sandbox.KillGroup(pid)
 	r.reaped = true
 	r.mu.Unlock()
 	r.cell.Kill()
@@ -304,17 +304,17 @@ func (r *groupRunner) kill(reason Reason, detail string) {
 		r.intended, r.detail = reason, detail
 	}
 	r.mu.Unlock()
-	r.signalGroup(syscall.SIGKILL)
+	r.killGroup()
 	if r.wasStarted() {
 		r.cell.Kill()
 	}
 }
 
-func (r *groupRunner) signalGroup(sig syscall.Signal) {
+func (r *groupRunner) killGroup() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.started && !r.reaped {
-		_ = syscall.Kill(-r.cmd.Process.Pid, sig)
+		sandbox.KillGroup(r.cmd.Process.Pid)
 	}
 }
 

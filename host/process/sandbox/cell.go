@@ -201,6 +201,7 @@ func (c *Cell) Start(attr *syscall.SysProcAttr, start func() (pid int, err error
 // bear confines the calling thread and starts the process on it.
 func (c *Cell) bear(attr *syscall.SysProcAttr, start func() (int, error)) error {
 	l := &c.limits
+	unfavour()
 	if l.NoNewPrivs {
 		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 			return fmt.Errorf("no_new_privs: %w", err)
@@ -317,11 +318,12 @@ func (c *Cell) Kill() (all bool) {
 	c.hasten()
 	switch {
 	case c.v2 != "":
-		return v2Kill(c.v2) == nil
+		all = v2Kill(c.v2) == nil
+		speed(c.v2)
 	case c.v1["freezer"] != "":
-		return v1Kill(c.v1["freezer"]) == nil
+		all = v1Kill(c.v1["freezer"]) == nil
 	}
-	return false
+	return all
 }
 
 // hasten lets what is in the cell run, now that it is to die: to die it needs the processor,

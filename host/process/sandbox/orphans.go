@@ -186,7 +186,7 @@ func (o *orphan) noteSession(now time.Time) {
 	}
 	family.sessions[o.stat.session] = session{o.cookie, now}
 	if _, lives := family.cells[o.cookie]; !lives && o.stat.group > 1 {
-		_ = unix.Kill(-o.stat.group, unix.SIGKILL)
+		KillGroup(o.stat.group)
 	}
 }
 

@@ -69,6 +69,17 @@ func childrenOf(pid int) (pids []int) {
 	return pids
 }
 
+// threadsOf returns the threads of a process.
+func threadsOf(pid int) (tids []int) {
+	entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, e := range entries {
+		if tid, err := strconv.Atoi(e.Name()); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids
+}
+
 func readPids(file string) (pids []int) {
 	b, err := os.ReadFile(file)
 	if err != nil {
