@@ -35,6 +35,14 @@ type envelope struct {
 //
 // It does not validate the task.
 func Encode(t *Task) ([]byte, error) {
+	if b, ok := encodeOwn(t); ok {
+		return b, nil
+	}
+	return encodeJSON(t)
+}
+
+// encodeJSON writes the envelope of any task.
+func encodeJSON(t *Task) ([]byte, error) {
 	e := envelope{Version: envelopeVersion, ID: t.ID, Type: t.Type, Params: t.Params, Priority: t.Priority, Undoes: t.Undoes, MaxAttempts: t.MaxAttempts}
 	switch {
 	case t.TimeLimit == NoTimeLimit:
@@ -61,8 +69,8 @@ func Encode(t *Task) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
-// Decode reads a task from today's JSON envelope and validates it. The result does not
-// share memory with b.
+// Decode reads a task from today's JSON envelope and validates it. The result's parameters
+// may be a part of b, which must not be changed afterwards.
 func Decode(b []byte) (Task, error) {
 	if len(b) > MaxEnvelopeBytes {
 		return Task{}, fmt.Errorf("decode task: message is %d bytes, at most %d are allowed: %w", len(b), MaxEnvelopeBytes, ErrTooLarge)

@@ -37,7 +37,7 @@ const lastSecond = 253402300799
 // CLASS becomes the task's type as TypeOfClass says. PHP writes an array with the keys 0,
 // 1, 2, … as a JSON list (an empty one as []): such parameters become an object with the
 // keys "0", "1", "2", …. PushedAt stays zero, as the original did not write it. The result
-// is valid and does not share memory with b.
+// is valid; its parameters may be a part of b, which must not be changed afterwards.
 func DecodeAny(b []byte, aliases map[string]string) (Task, error) {
 	t, err := Decode(b)
 	if err == nil || errors.Is(err, ErrTooLarge) {

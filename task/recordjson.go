@@ -106,14 +106,22 @@ func (w *objectWriter) float(name string, f float64) {
 }
 
 func (w *objectWriter) text(name, s string) {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' { // json escapes it, or may
-			w.other(name, s)
-			return
-		}
+	if !isPlain(s) {
+		w.other(name, s)
+		return
 	}
 	w.name(name)
 	w.b = append(append(append(w.b, '"'), s...), '"')
+}
+
+// isPlain reports whether a text is all printable ASCII that json never escapes.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			return false
+		}
+	}
+	return true
 }
 
 func (w *objectWriter) someText(name, s string) {
