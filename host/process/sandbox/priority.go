@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -59,11 +60,20 @@ func KillGroup(group int) {
 	_ = unix.Setpriority(unix.PRIO_PGRP, group, niceLeast)
 }
 
-// speed does the same for what a group of processes holds beside its leader's.
+// speed gives all that is left in a cgroup the highest priority, each thread and each
+// session ("autogroup") of it: where the kernel shares the processor out by session, that of
+// a thread counts within its session only.
 func speed(dir string) {
+	own, _ := unix.Getsid(0)
 	for _, pid := range pidsIn(dir) {
-		if pid != os.Getpid() {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, pid, niceLeast)
+		if pid == os.Getpid() {
+			continue
+		}
+		for _, tid := range threadsOf(pid) {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)
+		}
+		if session, err := unix.Getsid(pid); err == nil && session != own {
+			_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceLeast)), 0)
 		}
 	}
 }
