@@ -18,5 +18,6 @@ func TestRegistry(t *testing.T) {
 		require.NotEmpty(t, k.Doc, "kind %s", name)
 		require.NotNil(t, k.New(), "kind %s", name)
 		require.NotSame(t, k.New(), k.New(), "kind %s must make new settings for every block", name)
+		require.Equal(t, name != "sqlite", k.Server, "kind %s: what lives in a server is waited for at the start", name)
 	}
 }

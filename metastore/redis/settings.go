@@ -16,9 +16,10 @@ import (
 
 // Kind is the kind "redis" as a host's configuration knows it.
 var Kind = metastore.Kind{
-	Name: "redis",
-	Doc:  "Records on a Redis server, on one behind sentinels, or on a Redis Cluster.",
-	New:  func() metastore.Settings { return Defaults() },
+	Name:   "redis",
+	Doc:    "Records on a Redis server, on one behind sentinels, or on a Redis Cluster.",
+	New:    func() metastore.Settings { return Defaults() },
+	Server: true,
 }
 
 // Settings is the configuration of a store of this kind.
