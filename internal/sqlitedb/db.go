@@ -215,7 +215,7 @@ func (f *file) setUp(c *Conn) error {
 		}
 	}
 	// A file of another program is left exactly as it is, so look before touching.
-	if _, err := checkSchema(c, f.path); err != nil {
+	if _, err := checkFile(c, f.path); err != nil {
 		return err
 	}
 	mode := ""

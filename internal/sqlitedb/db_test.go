@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -139,6 +141,27 @@ func TestOpenLeavesOthersAlone(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, before, after)
 	require.NoFileExists(t, path+"-wal")
+}
+
+// Several processes that open a new file at once all find it theirs.
+func TestSeveralOpenANewFile(t *testing.T) {
+	t.Parallel()
+	for range 12 {
+		path := filepath.Join(t.TempDir(), "x.db")
+		var wg sync.WaitGroup
+		for range 4 {
+			c := other(t, path)
+			wg.Go(func() {
+				for err := error(nil); ; runtime.Gosched() {
+					if err = (&file{path: path}).setUp(c); !isBusy(err) {
+						assert.NoError(t, err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
 }
 
 func TestOpenOptions(t *testing.T) {

@@ -60,7 +60,7 @@ var migrations = []string{
 // migrate makes the tables, or checks that they are those that this program knows. Its
 // error is SQLite's own where the file is busy.
 func migrate(c *Conn, path string) error {
-	if ready, err := checkSchema(c, path); err != nil || ready {
+	if ready, err := checkFile(c, path); err != nil || ready {
 		return err
 	}
 	if _, err := c.Exec("BEGIN IMMEDIATE"); err != nil {
@@ -74,6 +74,20 @@ func migrate(c *Conn, path string) error {
 		_, _ = c.Exec("ROLLBACK")
 	}
 	return err
+}
+
+// checkFile is checkSchema in a transaction of its own: another process may be making the
+// schema just now, and half of what was there before it with half of what is there after it
+// looks like somebody else's file.
+func checkFile(c *Conn, path string) (ready bool, err error) {
+	if _, err := c.Exec("BEGIN"); err != nil {
+		return false, err
+	}
+	ready, err = checkSchema(c, path)
+	if _, end := c.Exec("ROLLBACK"); err == nil { // nothing was written
+		err = end
+	}
+	return ready, err
 }
 
 // checkSchema reports whether the file has this program's schema. One that it must not

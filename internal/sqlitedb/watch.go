@@ -13,10 +13,37 @@ const (
 	// fallbackPoll is how often a waiter looks by itself, for file systems and machines
 	// that do not tell of changes.
 	fallbackPoll = time.Second
-	// minLook is the least time between two looks of a waiter, so that a file that
-	// another process writes to all the time does not keep it busy.
-	minLook = 2 * time.Millisecond
+	// busyLook is the least time between two looks of a waiter, so that a file that another
+	// process writes to all the time does not keep it busy; soonLook that of the first ones
+	// after a while of peace, as the notifications of one push come in a burst.
+	soonLook = 100 * time.Microsecond
+	busyLook = 2 * time.Millisecond
+	// lookAgain is how long after a change that has shown nothing a waiter looks again,
+	// then after twice as long, and so on: the operating system tells of a write to the log
+	// a moment before SQLite lets others see what was written.
+	lookAgain = time.Millisecond
 )
+
+// pace is how often a waiter looks.
+type pace struct {
+	least time.Duration // between this look and the next
+	most  time.Duration // the same, if nothing changes
+}
+
+// newPace begins as after a change: there may have been one just before.
+func newPace() pace { return pace{soonLook, lookAgain} }
+
+// looked takes in why the last look was taken: because of a change, or because it was time.
+func (p *pace) looked(changed bool) {
+	if changed {
+		p.least, p.most = min(2*p.least, busyLook), lookAgain
+		return
+	}
+	if p.most > 16*lookAgain {
+		p.least = soonLook
+	}
+	p.most = min(2*p.most, fallbackPoll)
+}
 
 // watch tells of changes to a file: of announced ones in this process, and of all that
 // other processes write, by the notifications of the operating system on the write-ahead
@@ -49,7 +76,7 @@ func (db *DB) Wait(ctx context.Context, due func(context.Context) (time.Duration
 	w := db.f.watch
 	w.join()
 	defer w.leave()
-	for {
+	for p := newPace(); ; {
 		changed := w.next() // before looking, so that no change falls between
 		d, err := due(ctx)
 		if err != nil {
@@ -58,28 +85,30 @@ func (db *DB) Wait(ctx context.Context, due func(context.Context) (time.Duration
 		if d <= 0 {
 			return nil
 		}
-		if err := db.pause(ctx, minLook, nil); err != nil {
+		if _, err := db.pause(ctx, p.least, nil); err != nil {
 			return err
 		}
-		if err := db.pause(ctx, min(d, fallbackPoll)-minLook, changed); err != nil {
+		news, err := db.pause(ctx, min(d, p.most)-p.least, changed)
+		if err != nil {
 			return err
 		}
+		p.looked(news)
 	}
 }
 
-// pause waits for d, for changed, or for the end of it all.
-func (db *DB) pause(ctx context.Context, d time.Duration, changed <-chan struct{}) error {
+// pause waits for d, for changed (then it reports true), or for the end of it all.
+func (db *DB) pause(ctx context.Context, d time.Duration, changed <-chan struct{}) (bool, error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
+		return false, nil
 	case <-changed:
-		return nil
+		return true, nil
 	case <-db.closed:
-		return fmt.Errorf("%s: %w", db.f.path, ErrClosed)
+		return false, fmt.Errorf("%s: %w", db.f.path, ErrClosed)
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 }
 

@@ -3,6 +3,7 @@ package sqlitedb
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,36 @@ func TestWait(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, db.Wait(ctx, never), context.DeadlineExceeded)
+}
+
+// A change is told of a moment before it can be seen: the look that it causes can be too
+// early, and there is no second notification.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	p := newPace()
+	var looks int
+	for sum := time.Duration(0); p.most < fallbackPoll; looks++ {
+		require.LessOrEqual(t, p.least, p.most)
+		if sum += p.most; sum < 500*time.Millisecond {
+			require.LessOrEqual(t, p.most, sum+lookAgain, "a change that is late by so much is seen after twice the time")
+		}
+		p.looked(false)
+	}
+	require.Less(t, looks, 15, "and then it is left to the fallback")
+	require.Equal(t, soonLook, p.least)
+
+	p.looked(true)
+	require.Equal(t, lookAgain, p.most, "after a change it looks again soon")
+	var busy time.Duration
+	for range 1000 {
+		busy += p.least
+		p.looked(true)
+	}
+	require.Greater(t, busy, 990*busyLook, "changes without end do not keep it busy")
+	for range 10 {
+		p.looked(false)
+	}
+	require.Equal(t, soonLook, p.least, "after a while of peace the first look is a quick one again")
 }
 
 // TestAnnounce tells wake-ups from the fallback poll by the channel that only they close.
@@ -88,12 +119,14 @@ func TestWaitWithoutNotifications(t *testing.T) {
 	db := fresh(t)
 	db.f.watch.tried = true
 	c := other(t, db.Path())
-	go func() {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
 		time.Sleep(20 * time.Millisecond)
 		if _, err := c.Exec(`INSERT INTO info(id,delivery,at,record) VALUES('a',0,0,'')`); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	require.NoError(t, db.Wait(t.Context(), func(ctx context.Context) (time.Duration, error) {
 		n := int64(0)
 		err := db.Read(ctx, func(c *Conn) (err error) { n, err = c.Int("SELECT count(*) FROM info"); return err })
