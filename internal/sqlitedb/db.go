@@ -229,7 +229,7 @@ func (f *file) setUp(c *Conn) error {
 		"PRAGMA synchronous = normal",
 		"PRAGMA wal_autocheckpoint = 4000", // pages: a page that changes often is copied less often
 		"PRAGMA journal_size_limit = 67108864",
-		"PRAGMA cache_size = -16000",
+		"PRAGMA cache_size = -6000",
 		"PRAGMA temp_store = memory",
 	} {
 		if _, err := c.Exec(q); err != nil {
