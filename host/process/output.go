@@ -21,6 +21,8 @@ const (
 	tailLineBytes = 512
 	// maxDump bounds what is kept of a process that has been told to abort.
 	maxDump = 256 << 10
+	// skimEvery is after how many lines it is looked whether the next need a look.
+	skimEvery = 256
 	// sinkQueue is how many lines of all processes may wait for the log.
 	sinkQueue = 4096
 )
@@ -155,6 +157,27 @@ func (o *output) lastLines() []string {
 	return append(append([]string(nil), o.tail[o.next:]...), o.tail[:o.next]...)
 }
 
+// skim leaves out of p, which begins with a line, the lines that would only be counted. Else a
+// plugin that writes nothing but line ends would cost the host far more than itself.
+func (o *output) skim(p []byte) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	spent := o.most > 0 && o.written > o.most
+	if o.dumping || !spent && !o.rate.Full(time.Now()) {
+		return p
+	}
+	rest := len(p)
+	for range tailLines + 1 { // the last ones are kept for the record
+		if rest = bytes.LastIndexByte(p[:rest], '\n'); rest < 0 {
+			return p
+		}
+	}
+	if !spent {
+		o.rate.SuppressMany(bytes.Count(p[:rest+1], []byte("\n")))
+	}
+	return p[rest+1:]
+}
+
 // writer returns an io.Writer that splits what it gets into the lines of one stream.
 func (o *output) writer(stream string) *lineWriter { return &lineWriter{out: o, stream: stream} }
 
@@ -178,7 +201,10 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		w.out.pass(Line{time.Now(), w.out.plugin, w.out.pid(), w.stream,
 			fmt.Sprintf("(no more lines of this process: it has written more than its output_max of %s)", sandbox.Bytes(w.out.most))})
 	}
-	for len(p) > 0 {
+	for lines := 0; len(p) > 0; lines++ {
+		if lines%skimEvery == 0 && len(w.buf) == 0 && !w.skip {
+			p = w.out.skim(p)
+		}
 		i := bytes.IndexByte(p, '\n')
 		part := p
 		if i >= 0 {

@@ -145,3 +145,35 @@ func TestFloodOfEmptyLines(t *testing.T) {
 	_, _ = o.writer("stderr").Write(bytes.Repeat([]byte("\n"), n))
 	require.Less(t, len(sink), n/4)
 }
+
+// A flood costs little more than to read it, and what it drops is counted all the same.
+func TestFloodIsCheap(t *testing.T) {
+	t.Parallel()
+	const chunks, lines = 1000, 32 << 10
+	sink := make(chan Line, 1<<16)
+	o := newOutput("p", func() int { return 1 }, 0, sink)
+	w := o.writer("stderr")
+	chunk := bytes.Repeat([]byte("\n"), lines)
+	began := time.Now()
+	for range chunks {
+		_, _ = w.Write(chunk)
+	}
+	require.Less(t, time.Since(began), 2*time.Second, "40 ms; line by line it is above 3 s")
+	t.Log(time.Since(began))
+	_, _ = io.WriteString(w, strings.Repeat("last\n", 50)+"unfinished")
+	w.flush()
+	tail := o.lastLines()
+	require.Equal(t, "unfinished", tail[tailLines-1])
+	require.Equal(t, "last", tail[0])
+	close(sink)
+	told, passed := 0, 0
+	for l := range sink {
+		var n int
+		if _, err := fmt.Sscanf(l.Text, "(%d lines dropped: more than 256 KiB/s)", &n); err == nil {
+			told += n
+			continue
+		}
+		passed++
+	}
+	require.Equal(t, chunks*lines+51, passed+told)
+}

@@ -27,10 +27,7 @@ type Limiter struct {
 // Allow reports whether a line of so many bytes may be logged now. One that may not is
 // counted.
 func (l *Limiter) Allow(size int, now time.Time) bool {
-	if since := now.Sub(l.last).Seconds(); !l.last.IsZero() && since > 0 { // clocks are set back, too
-		l.spent = max(0, l.spent-since*Rate)
-	}
-	l.last = now
+	l.earn(now)
 	cost := float64(size + lineCost)
 	if l.spent+cost > Burst {
 		l.Suppress()
@@ -40,8 +37,24 @@ func (l *Limiter) Allow(size int, now time.Time) bool {
 	return true
 }
 
+func (l *Limiter) earn(now time.Time) {
+	if since := now.Sub(l.last).Seconds(); !l.last.IsZero() && since > 0 { // clocks are set back, too
+		l.spent = max(0, l.spent-since*Rate)
+	}
+	l.last = now
+}
+
+// Full reports whether not even an empty line may be logged now.
+func (l *Limiter) Full(now time.Time) bool {
+	l.earn(now)
+	return l.spent+lineCost > Burst
+}
+
 // Suppress counts a line that was not logged for another reason.
 func (l *Limiter) Suppress() { l.suppressed++ }
+
+// SuppressMany counts so many lines that were not even looked at.
+func (l *Limiter) SuppressMany(n int) { l.suppressed += n }
 
 // Notice returns a text about the lines that have been suppressed since Told was called,
 // "" if there are none.
