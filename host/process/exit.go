@@ -50,7 +50,8 @@ type Exit struct {
 	At         time.Time
 	CPU        time.Duration
 	PeakMemory int64
-	// Output holds the last lines that it wrote to stderr or stdout, oldest first.
+	// Output holds the last lines that it wrote to stderr or stdout, oldest first. Of a process
+	// that kept its mark and died in a task, none that was read before the task began.
 	Output []string
 	// Dump is what it wrote when it was told to abort: the stacks of its goroutines, where it
 	// is written in Go.

@@ -43,15 +43,22 @@ type output struct {
 	pid    func() int
 	sink   chan<- Line
 
-	most int64 // bytes in the life of the process; 0 is no bound
+	most int64         // bytes in the life of the process; 0 is no bound
+	task func() uint64 // how many tasks have begun; nil where nobody knows
 
 	mu      sync.Mutex
-	tail    []string // ring
+	tail    []tailLine // ring
 	next    int
 	rate    lograte.Limiter
 	written int64
 	dumping bool
 	dump    strings.Builder
+}
+
+// tailLine is one of the last lines, and how many tasks had begun when it was read.
+type tailLine struct {
+	text  string
+	begun uint64
 }
 
 // newOutput returns the output of a process that may write at most so many bytes into the
@@ -95,7 +102,10 @@ func (o *output) line(stream string, b []byte, cut bool) {
 	if cut {
 		text += " … (line cut)"
 	}
-	now := time.Now()
+	now, begun := time.Now(), uint64(0)
+	if o.task != nil {
+		begun = o.task()
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.dumping {
@@ -105,7 +115,7 @@ func (o *output) line(stream string, b []byte, cut bool) {
 		}
 		return
 	}
-	o.keep(text)
+	o.keep(text, begun)
 	if o.most > 0 && o.written > o.most {
 		return
 	}
@@ -134,7 +144,7 @@ func (o *output) pass(l Line) bool {
 	}
 }
 
-func (o *output) keep(text string) {
+func (o *output) keep(text string, begun uint64) {
 	if len(text) > tailLineBytes {
 		n := tailLineBytes
 		for n > 0 && !utf8.RuneStart(text[n]) {
@@ -143,18 +153,26 @@ func (o *output) keep(text string) {
 		text = text[:n] + "…"
 	}
 	if len(o.tail) < tailLines {
-		o.tail = append(o.tail, text)
+		o.tail = append(o.tail, tailLine{text, begun})
 		return
 	}
-	o.tail[o.next] = text
+	o.tail[o.next] = tailLine{text, begun}
 	o.next = (o.next + 1) % tailLines
 }
 
-// lastLines returns the last lines, oldest first.
-func (o *output) lastLines() []string {
+// lastLines returns the last lines that were read when so many tasks had begun, or more, oldest
+// first.
+func (o *output) lastLines(begun uint64) (lines []string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return append(append([]string(nil), o.tail[o.next:]...), o.tail[:o.next]...)
+	for _, part := range [][]tailLine{o.tail[o.next:], o.tail[:o.next]} {
+		for _, l := range part {
+			if l.begun >= begun {
+				lines = append(lines, l.text)
+			}
+		}
+	}
+	return lines
 }
 
 // skim leaves out of p, which begins with a line, the lines that would only be counted. Else a

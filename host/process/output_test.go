@@ -69,7 +69,7 @@ func FuzzLines(f *testing.F) {
 			require.NotContains(t, l.Text, "\n")
 			require.Less(t, len(l.Text), 3*maxLine+100)
 		}
-		require.LessOrEqual(t, len(o.lastLines()), tailLines)
+		require.LessOrEqual(t, len(o.lastLines(0)), tailLines)
 	})
 }
 
@@ -81,7 +81,7 @@ func TestLastLinesAreTheLast(t *testing.T) {
 	for i := range 100 {
 		_, _ = io.WriteString(w, strings.Repeat("a", i)+"\n")
 	}
-	tail := o.lastLines()
+	tail := o.lastLines(0)
 	require.Len(t, tail, tailLines)
 	require.Len(t, tail[0], 60)
 	require.Len(t, tail[tailLines-1], 99)
@@ -162,7 +162,7 @@ func TestFloodIsCheap(t *testing.T) {
 	t.Log(time.Since(began))
 	_, _ = io.WriteString(w, strings.Repeat("last\n", 50)+"unfinished")
 	w.flush()
-	tail := o.lastLines()
+	tail := o.lastLines(0)
 	require.Equal(t, "unfinished", tail[tailLines-1])
 	require.Equal(t, "last", tail[0])
 	close(sink)

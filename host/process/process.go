@@ -199,6 +199,7 @@ func (p *Process) prepare() error {
 		l.warnOnce("a limit is not enforced by the kernel", spec.Plugin, gap.String())
 	}
 	r.out = newOutput(spec.Plugin, r.pid, spec.OutputMax, l.lines)
+	r.out.task = func() uint64 { return r.currentProgress().Begun }
 	p.client = goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: protocol.Version,
 			MagicCookieKey: protocol.CookieKey, MagicCookieValue: protocol.CookieValue},

@@ -238,6 +238,27 @@ func TestDeaths(t *testing.T) {
 	require.Contains(t, strings.Join(p.Exit().Output, "\n"), "r15", "the stack dump's end is kept")
 }
 
+// The last lines of a process that died in a task are that task's; those of one that died between
+// tasks are all.
+func TestLastLinesAreTheTasks(t *testing.T) {
+	t.Parallel()
+	for task, want := range map[string]string{"exit": "^last words$", "": "^c{512}… c"} {
+		b := setup(t)
+		p := b.start(t, "serve")
+		do(t, p, "chatter")
+		_, err := p.Recv()
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return strings.Count(b.printed(), "\n") >= 64 }, 20*time.Second, time.Millisecond)
+		if task == "" {
+			p.Kill(ReasonLimit, "")
+		} else {
+			do(t, p, task)
+		}
+		waitFor(t, "the end", p.Done())
+		require.Regexp(t, want, strings.Join(p.Exit().Output, " "))
+	}
+}
+
 func TestHostileOutput(t *testing.T) {
 	t.Parallel()
 	for _, task := range []string{"long-line", "panic-the-host", "close-stdout", "flood"} {

@@ -242,10 +242,15 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	case <-time.After(pipeGrace / 5):
 	}
 
-	output := r.out.lastLines()
+	// Of a process that has died in a task: what it had printed before belongs to others.
+	own := uint64(0)
+	if p := r.currentProgress(); p.Kept && p.Begun > p.Ended {
+		own = p.Begun
+	}
+	output, dump := r.out.lastLines(own), r.out.dumped()
 	r.mu.Lock()
 	r.exit = exitOf(r.cmd.ProcessState, r.intended, r.detail, r.cell, time.Now())
-	r.exit.Output, r.exit.Dump = output, r.out.dumped()
+	r.exit.Output, r.exit.Dump = output, dump
 	r.progress = r.mark.read()
 	r.mark.close()
 	r.mu.Unlock()
