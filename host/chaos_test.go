@@ -6,12 +6,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/backplane/leptir/task"
 )
@@ -169,8 +171,8 @@ func (m *misdeed) check(t *testing.T, r task.Record) string {
 }
 
 // TestChaos has one plugin misbehave in every way that can be thought of, beside one whose
-// tasks must go on unharmed. The long form (make chaos) prints what the bad one costs the
-// other; the short one lets some of them misbehave.
+// tasks must go on unharmed. The long form (make chaos) measures what the bad one costs the
+// other, in turns alone and beside it, and prints a table; the short one lets some misbehave.
 func TestChaos(t *testing.T) {
 	long := os.Getenv("LEPTIR_CHAOS") != ""
 	if testing.Short() {
@@ -181,9 +183,9 @@ func TestChaos(t *testing.T) {
 		alone, beside time.Duration
 	}
 	var lines []line
-	rounds := 150
-	if !long {
-		rounds = 25
+	turns, tasks := 1, 25
+	if long {
+		turns, tasks = 5, 100
 	}
 	for i, m := range misdeeds {
 		if !long && i%5 != 0 {
@@ -197,42 +199,86 @@ func TestChaos(t *testing.T) {
 			b := setup(t, m.config(dir))
 			b.reachable(dir)
 			b.install("plugins/demo", "demo")
-			b.install("internal/chaosplugin", "bad")
+			if m.mode == "" {
+				b.install("internal/chaosplugin", "bad")
+			}
 			h := b.host()
+			prefer(t)
 			b.latencies(10) // the first ones start processes
-			alone := b.latencies(rounds)
-			bad := many(2, m.taskType)
-			for i := range bad {
-				bad[i].TimeLimit = m.limit()
-			}
-			b.push(bad...)
-			if m.during != nil {
-				go m.during(b)
-			}
-			beside := b.latencies(rounds)
+			var alone, beside []time.Duration
 			outcome := "waits"
-			if m.want != "" {
-				for _, r := range b.records(bad, 60*time.Second) {
-					outcome = m.check(t, r)
+			for turn := range turns {
+				if m.mode == "" || turn == 0 {
+					alone = append(alone, p99(b.latencies(tasks)))
+				} else { // it misbehaves from its start on
+					beside = append(beside, p99(b.latencies(tasks)))
+					continue
+				}
+				if m.mode != "" {
+					for range turns - 1 {
+						alone = append(alone, p99(b.latencies(tasks)))
+					}
+					b.install("internal/chaosplugin", "bad")
+				}
+				bad := many(2, m.taskType)
+				for i := range bad {
+					bad[i].TimeLimit = m.limit()
+				}
+				b.push(bad...)
+				if m.during != nil {
+					go m.during(b)
+				}
+				beside = append(beside, p99(b.latencies(tasks)))
+				if m.want != "" {
+					for _, r := range b.records(bad, 60*time.Second) {
+						outcome = m.check(t, r)
+					}
+				}
+				if m.during != nil {
+					break // there is but one binary to delete
 				}
 			}
 			require.True(t, alive(h.cmd.Process.Pid))
 			h.signal(syscall.SIGTERM)
 			require.Zero(t, h.ended(60*time.Second))
 			b.nothingLeft()
-			lines = append(lines, line{m.name, outcome, p99(alone), p99(beside)})
+			slices.Sort(alone)
+			slices.Sort(beside)
+			l := line{m.name, outcome, alone[len(alone)/2], beside[len(beside)/2]}
+			lines = append(lines, l)
 			// A quiet machine shows at most twice the time; what a busy one adds is not ours.
 			noise := 100 * time.Millisecond
 			if !long {
 				noise = 2 * time.Second
 			}
-			require.Less(t, p99(beside), 2*p99(alone)+noise)
+			require.Less(t, l.beside, 2*l.alone+noise)
 		})
 	}
+	var table strings.Builder
 	for _, l := range lines {
-		t.Logf("%-36s %-24.24s p99 of the other's tasks %8v alone, %8v beside it (%.1f times)", l.name, l.outcome,
-			l.alone.Round(10*time.Microsecond), l.beside.Round(10*time.Microsecond), float64(l.beside)/float64(l.alone))
+		fmt.Fprintf(&table, "| %s | %.24s | %v | %v | %.1f |\n", l.name, l.outcome, l.alone.Round(10*time.Microsecond),
+			l.beside.Round(10*time.Microsecond), float64(l.beside)/float64(l.alone))
 	}
+	t.Logf("\n| a plugin that | its task | the other's p99, alone | beside it | times |\n|---|---|---|---|---|\n%s", &table)
+}
+
+// prefer has this program, which pushes the tasks and looks at the clock, come before all that
+// the plugins do, where that is allowed: producers mostly are on another machine.
+func prefer(t *testing.T) {
+	t.Helper()
+	set := func(nice int) {
+		tids, _ := os.ReadDir("/proc/self/task")
+		for _, e := range tids {
+			if tid, err := strconv.Atoi(e.Name()); err == nil {
+				_ = unix.Setpriority(unix.PRIO_PROCESS, tid, nice)
+			}
+		}
+	}
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	require.NoError(t, err)
+	own := 20 - raw
+	set(max(-20, own-10))
+	t.Cleanup(func() { set(own) })
 }
 
 // TestChaosTogether lets everything that a task can do wrong happen on one host.
