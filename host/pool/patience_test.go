@@ -27,6 +27,11 @@ func TestPatience(t *testing.T) {
 		require.Zero(t, took(talkMost, talk), "a lot at once is fine")
 		require.InDelta(t, 5, took(5*talkPerSec, talk).Seconds(), 0.1)
 		require.Zero(t, took(100_000, result))
+		many := &pluginpb.PluginMessage{}
+		for range 1000 * talkEvents {
+			many.Events = append(many.Events, talk.Events...)
+		}
+		require.InDelta(t, 5, took(5*talkPerSec/1000, many).Seconds(), 0.1, "a message that tells of much is much talk")
 		time.Sleep(time.Minute)
 		require.Zero(t, took(talkMost, talk), "patience comes back")
 	})

@@ -36,6 +36,9 @@ const (
 	resultGrace = time.Second
 	// lostGrace is how long a process may live on that has closed its stream unasked.
 	lostGrace = 500 * time.Millisecond
+	// repliesMost is how many answers to pushes may wait for a process to read them. Answers
+	// wait in the stream, too, and a message may carry thousands of pushes.
+	repliesMost = 100_000
 	// requeueMost bounds how often a task is taken from a dead process uncharged, since
 	// what is known of the process is its own word.
 	requeueMost = 3
@@ -162,11 +165,19 @@ func (w *worker) post(m *pluginpb.HostMessage) {
 	}
 }
 
-// answer queues the answer to a push. It does not block.
+// answer queues the answer to a push. It does not block. A plugin that only pushes and does not
+// read is ended before its answers fill the host's memory.
 func (w *worker) answer(r *pluginpb.PushReply) {
 	w.mu.Lock()
-	w.replies = append(w.replies, r)
+	full := len(w.replies) >= repliesMost
+	if !full {
+		w.replies = append(w.replies, r)
+	}
 	w.mu.Unlock()
+	if full {
+		w.proc.Kill(process.ReasonProtocol, "it does not read the answers to its pushes")
+		return
+	}
 	select {
 	case w.answers <- struct{}{}:
 	default:
@@ -374,6 +385,7 @@ type patience struct {
 const (
 	talkMost   = 5000 // messages at once
 	talkPerSec = 5000 // and so many a second
+	talkEvents = 20   // of which each may tell of so much without counting for more
 )
 
 // heed waits if there has been too much talk.
@@ -384,7 +396,8 @@ func (p *patience) heed(m *pluginpb.PluginMessage) {
 		}
 	}
 	now := time.Now()
-	p.left = min(talkMost, p.left+talkPerSec*now.Sub(p.since).Seconds()) - 1
+	cost := max(1, float64(len(m.GetEvents()))/talkEvents)
+	p.left = min(talkMost, p.left+talkPerSec*now.Sub(p.since).Seconds()) - cost
 	p.since = now
 	if p.left < 0 {
 		time.Sleep(time.Duration(-p.left / talkPerSec * float64(time.Second)))
@@ -400,23 +413,27 @@ func (w *worker) receiveLoop() {
 			return
 		}
 		talk.heed(m)
-		ev := event{worker: w, events: len(m.GetEvents())}
-		now := time.Now()
-		for _, e := range m.GetEvents() {
-			if problem := w.handle(&ev, e, now); problem != "" {
-				w.proc.Kill(process.ReasonProtocol, problem)
-				break
-			}
-		}
-		if len(ev.outcomes) > 0 {
-			w.mu.Lock()
-			w.arm(now)
-			w.mu.Unlock()
-		}
-		if len(ev.outcomes) > 0 || ev.recalled {
+		if ev := w.take(m, time.Now()); len(ev.outcomes) > 0 || ev.recalled {
 			w.pool.events <- ev
 		}
 	}
+}
+
+// take deals with a message of the plugin, up to the first event that breaks a rule.
+func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
+	ev := event{worker: w, events: len(m.GetEvents())}
+	for _, e := range m.GetEvents() {
+		if problem := w.handle(&ev, e, now); problem != "" {
+			w.proc.Kill(process.ReasonProtocol, problem)
+			break
+		}
+	}
+	if len(ev.outcomes) > 0 {
+		w.mu.Lock()
+		w.arm(now)
+		w.mu.Unlock()
+	}
+	return ev
 }
 
 // handle deals with one event of the plugin, an untrusted process. It returns what rule

@@ -1,0 +1,104 @@
+package pool
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/pluginpb"
+	"github.com/backplane/leptir/internal/testbin"
+	"github.com/backplane/leptir/task"
+)
+
+// FuzzStream takes in whatever a hostile plugin sends: every job has one end at most, in the
+// order in which they were handed out, and none is lost.
+func FuzzStream(f *testing.F) {
+	seed := func(recalled bool, messages ...*pluginpb.PluginMessage) {
+		var all pluginpb.PluginMessage
+		for _, m := range messages {
+			all.Events = append(all.Events, m.Events...)
+		}
+		b, err := proto.Marshal(&all)
+		require.NoError(f, err)
+		f.Add(b, recalled)
+	}
+	one := func(e *pluginpb.Event) *pluginpb.PluginMessage {
+		return &pluginpb.PluginMessage{Events: []*pluginpb.Event{e}}
+	}
+	result := func(id string) *pluginpb.PluginMessage {
+		return one(&pluginpb.Event{Kind: &pluginpb.Event_Result{Result: &pluginpb.Result{Id: id, ReturnCode: 1, Response: []string{"x"}}}})
+	}
+	back := func(ids ...string) *pluginpb.PluginMessage {
+		return one(&pluginpb.Event{Kind: &pluginpb.Event_Recalled{Recalled: &pluginpb.Recalled{Ids: ids}}})
+	}
+	seed(false, result("a"), result("b"), result("c"))
+	seed(false, result("b"))
+	seed(false, result("a"), result("a"))
+	seed(true, back("b", "c"), result("a"))
+	seed(true, back("c", "b"))
+	seed(true, back("a", "b", "c", "d"))
+	seed(true, result("a"), back("c"), result("b"), back())
+	seed(false, back())
+	seed(false, &pluginpb.PluginMessage{Events: []*pluginpb.Event{
+		{}, nil, {Kind: &pluginpb.Event_Log{Log: &pluginpb.Log{Id: "a", Level: -8, Message: "m", Attrs: []byte("{")}}},
+		{Kind: &pluginpb.Event_State{State: &pluginpb.State{Id: "b", State: 3}}},
+		{Kind: &pluginpb.Event_Progress{Progress: &pluginpb.Progress{Id: "c", Fraction: 1e300}}},
+		{Kind: &pluginpb.Event_Push{Push: &pluginpb.Push{Id: "a", Seq: 1, Task: &pluginpb.Task{Type: "t"}}}},
+		{Kind: &pluginpb.Event_Push{Push: &pluginpb.Push{Id: "z"}}},
+		{Kind: &pluginpb.Event_Dump{Dump: &pluginpb.Dump{Id: "a", Text: []byte("stack")}}},
+		{Kind: &pluginpb.Event_Report{Report: &pluginpb.Report{Id: "a"}}},
+		{Kind: &pluginpb.Event_Result{}}}})
+
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	l, err := process.NewLauncher(f.TempDir(), quiet, hclog.NewNullLogger(), func(process.Line) {})
+	require.NoError(f, err)
+	f.Cleanup(func() { require.NoError(f, l.Close()) })
+	// A real process, but a dead one: it can be killed again and again.
+	proc, err := l.Start(f.Context(), process.Spec{Plugin: "demo", Path: testbin.Build(f, "plugins/demo")})
+	require.NoError(f, err)
+	proc.Kill(process.ReasonRetired, "")
+	for err == nil {
+		_, err = proc.Recv()
+	}
+	<-proc.Gone()
+
+	f.Fuzz(func(t *testing.T, b []byte, recalled bool) {
+		var m pluginpb.PluginMessage
+		if proto.Unmarshal(b, &m) != nil {
+			return
+		}
+		p := &Pool{observer: &bundle{t: t}}
+		w := &worker{pool: p, proc: proc, plugin: "demo", outbox: make(chan *pluginpb.HostMessage, 8), answers: make(chan struct{}, 1), recalled: recalled}
+		w.timer = time.AfterFunc(time.Hour, w.watch)
+		defer w.timer.Stop()
+		handed := []*Job{}
+		for i, id := range []task.ID{"a", "b", "c"} {
+			handed = append(handed, &Job{Task: task.Task{ID: id, Type: "demo.noop"}, Limit: time.Hour, seq: uint64(i + 1)})
+		}
+		w.window = append(w.window, handed...)
+		w.headSince = time.Now()
+		ev := w.take(&m, time.Now())
+		var ended []*Job
+		for _, o := range ev.outcomes {
+			require.Equal(t, Ended, o.Kind)
+			require.NotNil(t, o.Result)
+			ended = append(ended, o.Job)
+		}
+		all := append(append(ended, w.window...), ev.requeue...)
+		require.Equal(t, len(handed), len(all))
+		for i, j := range handed {
+			require.Same(t, j, all[i])
+			require.LessOrEqual(t, len(j.dump), maxDump)
+		}
+		if len(ev.requeue) > 0 {
+			require.True(t, recalled && ev.recalled)
+		}
+		require.LessOrEqual(t, len(w.replies), len(m.GetEvents()))
+	})
+}
