@@ -318,6 +318,12 @@ func (d *Dispatcher) examine(ctx context.Context, all []*delivery) (run []*deliv
 	}
 	var running []task.Record
 	for _, dv := range all {
+		if _, found := known[dv.Task.ID]; !found && err != nil && ctx.Err() != nil && dv.Lost > 0 {
+			// This host ends, and has not come to know how the run before went. Given back, the
+			// task would seem never to have ended; so its lease ends by itself.
+			dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
+			continue
+		}
 		if rec := d.settleByRecord(dv, known); rec != nil {
 			running, run = append(running, *rec), append(run, dv)
 		}

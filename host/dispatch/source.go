@@ -147,8 +147,7 @@ func (s *source) lease(n int) ([]*delivery, error) {
 		return nil, err
 	}
 	all := make([]*delivery, 0, len(got))
-	var twice []brokers.Settlement
-	replaced := 0
+	replaced, twice := 0, 0
 	now := time.Now()
 	s.mu.Lock()
 	for i := range got {
@@ -158,8 +157,10 @@ func (s *source) lease(n int) ([]*delivery, error) {
 			replaced++
 		} else if old != nil {
 			// We still have it from a lease that we have lost without noticing, or the
-			// broker delivers twice: one of the two must not run.
-			twice = append(twice, brokers.Settlement{ID: dv.Task.ID, Token: dv.Token, Verdict: brokers.Release, At: s.dueAt(now.Add(s.d.o.Lease))})
+			// broker delivers twice: one of the two must not run. It is not given back: if it
+			// has ended, with a record, only leases that end by themselves tell whoever gets
+			// it next that this is still the same life of the task.
+			twice++
 			continue
 		}
 		s.held[dv.Task.ID] = dv
@@ -167,9 +168,8 @@ func (s *source) lease(n int) ([]*delivery, error) {
 	}
 	s.mu.Unlock()
 	s.d.addHeld(len(all) - replaced)
-	if len(twice) > 0 {
-		s.d.o.Logger.Warn("tasks were delivered that this host has already; given back for later", "broker", s.Name, "tasks", len(twice))
-		s.settle(twice)
+	if twice > 0 {
+		s.d.o.Logger.Warn("tasks were delivered that this host has already; they are left alone until their leases end", "broker", s.Name, "tasks", twice)
 	}
 	return all, err
 }
