@@ -35,6 +35,9 @@ type evidence struct {
 // to the host, its record to the stores, its settlement to the queue.
 const settling = time.Second
 
+// mostRest is how long a host waits at most before it tries a store or a queue again.
+const mostRest = 10 * time.Second
+
 // verdict is what the evidence shows.
 type verdict struct {
 	pushed, children, recorded int
@@ -197,9 +200,13 @@ func (e *evidence) contradiction(o *order, rec *task.Record, runs []journal.Run)
 	if !rec.Run.Retry.IsZero() {
 		return "it names a next attempt, and says that the task has ended"
 	}
-	recorded := slices.IndexFunc(runs, func(r journal.Run) bool {
-		return r.Outcome == want && r.Host == rec.Run.Host && r.PID == rec.Run.Process && r.Attempt == rec.Run.Attempt
-	})
+	recorded := -1 // of several of one process, the one that ended when the record says, or the last
+	for i, r := range runs {
+		if r.Outcome == want && r.Host == rec.Run.Host && r.PID == rec.Run.Process && r.Attempt == rec.Run.Attempt &&
+			(recorded < 0 || runs[recorded].End.Sub(rec.Run.Ended).Abs() > settling) {
+			recorded = i
+		}
+	}
 	if recorded < 0 {
 		return fmt.Sprintf("no run of that host, process and attempt ended as it says; there were %s", story(runs))
 	}
@@ -342,15 +349,17 @@ func (e *evidence) sentTwice(id task.ID, earlier []journal.Run) bool {
 
 // settled returns when a run that told its end was settled at the latest: soon after its
 // end, or after the end of what kept its record from being written and the queue from being
-// told, one after the other.
+// told, one after the other. Hosts try again after waits that grow, with what they wait for, up
+// to mostRest.
 func (e *evidence) settled(r *journal.Run) time.Time {
 	at := r.End.Add(settling)
 	for longer := true; longer; {
 		longer = false
 		for i := range e.struck {
 			s := &e.struck[i]
-			if holds(s.Kind) && e.reaches(s, r.Host) && s.Begin.Before(at) && s.End.Add(settling).After(at) {
-				at, longer = s.End.Add(settling), true
+			end := s.End.Add(settling + min(mostRest, s.End.Sub(s.Begin)))
+			if holds(s.Kind) && e.reaches(s, r.Host) && s.Begin.Before(at) && end.After(at) {
+				at, longer = end, true
 			}
 		}
 	}

@@ -141,20 +141,22 @@ func TestCausesOfSecondRuns(t *testing.T) {
 		want   string
 		more   func(e *evidence)
 	}{
-		"its host was killed":                  {died, []struck{strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
-		"another host was killed":              {died, []struck{strikes(HostKill, 1, 10.5, 11)}, false, "", nil},
-		"its host had been killed long ago":    {died, []struck{strikes(HostKill, 0, 1, 2)}, false, "", nil},
-		"its host was killed long after":       {first, []struck{strikes(HostKill, 0, 15, 16)}, false, "", nil},
-		"its host was stopped":                 {first, []struck{strikes(HostStop, 0, 9, 20)}, false, "host-stop", nil},
-		"the server was killed":                {first, []struck{strikes(ServerKill, all, 11.2, 12)}, false, "server-kill", nil},
-		"a kill is likelier than a slow line":  {died, []struck{strikes(QueueLatency, 0, 5, 20), strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
-		"a store that fails is no cause":       {first, []struck{strikes(StoreFull, all, 5, 20)}, false, "", nil},
-		"a kill while the store failed":        {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill", nil},
-		"a new plugin is no cause":             {first, []struck{strikes(PluginGood, all, 10, 11)}, false, "", nil},
-		"what was not carried out is no cause": {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, "", nil},
-		"its process was stopped":              {first, []struck{strikes(PluginStop, 0, 10.5, 19)}, false, "plugin-stop", nil},
-		"the producer pushed it again":         {first, nil, true, "pushed again by the producer", nil},
-		"another host was stopped":             {died, []struck{strikes(HostStop, 1, 10.5, 15)}, false, "", nil},
+		"its host was killed":                         {died, []struck{strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
+		"another host was killed":                     {died, []struck{strikes(HostKill, 1, 10.5, 11)}, false, "", nil},
+		"its host had been killed long ago":           {died, []struck{strikes(HostKill, 0, 1, 2)}, false, "", nil},
+		"its host was killed long after":              {first, []struck{strikes(HostKill, 0, 15, 16)}, false, "", nil},
+		"its host was stopped":                        {first, []struck{strikes(HostStop, 0, 9, 20)}, false, "host-stop", nil},
+		"the server was killed":                       {first, []struck{strikes(ServerKill, all, 11.2, 12)}, false, "server-kill", nil},
+		"a kill is likelier than a slow line":         {died, []struck{strikes(QueueLatency, 0, 5, 20), strikes(HostKill, 0, 10.5, 11)}, false, "host-kill", nil},
+		"a store that fails is no cause":              {first, []struck{strikes(StoreFull, all, 5, 20)}, false, "", nil},
+		"a kill while the store failed":               {first, []struck{strikes(StoreFull, all, 10.5, 20), strikes(HostKill, 0, 15, 16)}, false, "host-kill", nil},
+		"a kill before the store was tried again":     {first, []struck{strikes(StoreFull, all, 10.5, 15), strikes(HostKill, 0, 18, 19)}, false, "host-kill", nil},
+		"a kill long after the store was there again": {first, []struck{strikes(StoreFull, all, 10.5, 12), strikes(HostKill, 0, 18, 19)}, false, "", nil},
+		"a new plugin is no cause":                    {first, []struck{strikes(PluginGood, all, 10, 11)}, false, "", nil},
+		"what was not carried out is no cause":        {died, []struck{{Fault: Fault{Kind: HostKill, Host: 0}, Skipped: "no host", Begin: noon.Add(10 * time.Second), End: noon.Add(11 * time.Second)}}, false, "", nil},
+		"its process was stopped":                     {first, []struck{strikes(PluginStop, 0, 10.5, 19)}, false, "plugin-stop", nil},
+		"the producer pushed it again":                {first, nil, true, "pushed again by the producer", nil},
+		"another host was stopped":                    {died, []struck{strikes(HostStop, 1, 10.5, 15)}, false, "", nil},
 		"another host was stopped with the file's lock": {died, []struck{strikes(HostStop, 1, 10.5, 15)}, false,
 			"host-stop of another host, which may have held the lock of the queue's file", func(e *evidence) { e.file = true }},
 		"its own host was stopped, too": {died, []struck{strikes(HostStop, 1, 10.5, 15), strikes(PluginStop, 0, 10.5, 15)}, false, "plugin-stop", func(e *evidence) { e.file = true }},
@@ -176,6 +178,25 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			v := verify(e)
 			require.Len(t, v.extra, 1)
 			require.Equal(t, c.want, v.extra[0].cause)
+		})
+	}
+}
+
+// Of two runs of one process the record is compared with the one that it tells of.
+func TestRecordOfOneProcess(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tells int // of which of the two
+		wrong int
+	}{"the later": {1, 0}, "the earlier": {0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := fine()
+			two := []journal.Run{e.runs[0], at("a", "h0", 1, 1, 60, 61, journal.OK)}
+			e.runs = append(e.runs, two[1])
+			e.records[0]["a"] = recordOf(two[c.tells], task.Success)
+			e.struck = []struck{strikes(HostStop, 0, 1.5, 30)}
+			require.Len(t, verify(e).wrong, c.wrong)
 		})
 	}
 }
