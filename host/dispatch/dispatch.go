@@ -69,6 +69,9 @@ type Options struct {
 	// MaxAttempts is how often a task is tried, at least 1; MaxCrashes how many processes
 	// and hosts it may take with it, 3 if it is less than 1.
 	MaxAttempts, MaxCrashes int
+	// MaxHeld bounds the tasks that are leased and not settled, however fast they run;
+	// 4096 if it is less than 1.
+	MaxHeld int
 	// Check reports what is wrong with a task's parameters, before it runs; nil: nothing is.
 	Check func(t *task.Task) error
 	// Revertible reports whether a task of that type that has failed for good may have to
@@ -88,8 +91,8 @@ type Options struct {
 // defaultMaxCrashes is the MaxCrashes of who says none.
 const defaultMaxCrashes = 3
 
-// maxUnsettled bounds the tasks that this host holds leases of, however fast they run.
-const maxUnsettled = 4096
+// defaultMaxHeld is the MaxHeld of who says none. More brought no speed, and takes memory.
+const defaultMaxHeld = 4096
 
 // Dispatcher feeds a pool from brokers. New starts it; it ends by Drain, then Close.
 type Dispatcher struct {
@@ -105,6 +108,8 @@ type Dispatcher struct {
 	stop     context.CancelFunc
 	results  chan result   // of what sources were asked
 	woken    chan struct{} // a waiter has seen new work
+	room     chan struct{} // tasks have been settled while the feed could hold no more
+	cramped  atomic.Bool   // the feed waits for that
 	feedDone chan struct{}
 	pings    chan struct{} // taken by the feed to show that it lives
 	tuned    atomic.Pointer[Tuning]
@@ -125,6 +130,9 @@ func New(o Options) *Dispatcher {
 	if o.MaxCrashes < 1 {
 		o.MaxCrashes = defaultMaxCrashes
 	}
+	if o.MaxHeld < 1 {
+		o.MaxHeld = defaultMaxHeld
+	}
 	if o.Meter == nil {
 		o.Meter = noMeter{}
 	}
@@ -140,7 +148,7 @@ func New(o Options) *Dispatcher {
 	if o.TimeLimit == nil {
 		o.TimeLimit = func(string) time.Duration { return 0 }
 	}
-	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1), pings: make(chan struct{}),
+	d := &Dispatcher{o: o, results: make(chan result, len(o.Brokers)), woken: make(chan struct{}, 1), room: make(chan struct{}, 1), pings: make(chan struct{}),
 		feedDone: make(chan struct{}), unserved: map[string]*park{}}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	d.feedCtx, d.stopFeed = context.WithCancel(d.ctx)
@@ -224,6 +232,12 @@ func (d *Dispatcher) addHeld(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.held += n
+	if n < 0 && d.cramped.Load() {
+		select {
+		case d.room <- struct{}{}:
+		default:
+		}
+	}
 	if d.held == 0 && d.idle != nil {
 		select {
 		case <-d.idle:

@@ -259,6 +259,33 @@ func TestDrawFollowsRanksOfSlowBrokers(t *testing.T) {
 	})
 }
 
+// slow is a store that takes its time.
+type slow struct{ metastore.Store }
+
+func (s slow) Put(ctx context.Context, recs []task.Record) error {
+	time.Sleep(100 * time.Millisecond)
+	return s.Store.Put(ctx, recs)
+}
+
+// A host that holds as many leases as it may goes on as soon as some are settled.
+func TestRoomForMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{MaxHeld: 10, Stores: []Store{{Name: "slow", Store: slow{memorystore.New()}}}}
+		b := start(t, newRunner(1000, succeed), o, 0)
+		b.Tune(Tuning{EmptySleep: time.Second, BusySleep: time.Hour, MaxAttempts: 1, MaxCrashes: 3})
+		b.push(0, 200, "demo.noop")
+		most := 0
+		for range 1000 {
+			time.Sleep(10 * time.Millisecond)
+			most = max(most, b.Held())
+		}
+		require.Equal(t, brokers.Stats{}, b.counts(0))
+		require.Equal(t, 10, most)
+		b.stop()
+	})
+}
+
 // counting is a store that fails once and then takes everything, and remembers what.
 type counting struct {
 	metastore.Store

@@ -27,7 +27,11 @@ func (d *Dispatcher) feed() {
 			}
 			outstanding += s.awaited + s.owed
 		}
-		want := min(d.o.Pool.Want(), maxUnsettled-d.Held()) - outstanding
+		wanted := d.o.Pool.Want()
+		d.cramped.Store(true) // before looking, so that no settlement falls between
+		room := d.o.MaxHeld - d.Held()
+		d.cramped.Store(room < wanted)
+		want := min(wanted, room) - outstanding
 		sleep := d.tuning().BusySleep
 		switch asked, pause := d.choose(want, now); {
 		case asked > 0:
@@ -46,6 +50,7 @@ func (d *Dispatcher) feed() {
 		case <-timer.C:
 		case <-d.pings:
 		case <-d.o.Pool.Changed():
+		case <-d.room:
 		case <-d.woken:
 			for _, s := range d.sources {
 				if s.woke.Swap(false) {
