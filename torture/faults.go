@@ -73,9 +73,26 @@ func (s *striker) stalls(ctx context.Context) {
 	}
 }
 
+// slowness notes when the queue's server, asked straight, is long in answering without having
+// been struck: leases cannot be renewed then. Until ctx ends.
+func (s *striker) slowness(ctx context.Context) {
+	for sleep(ctx, 400*time.Millisecond) {
+		began := time.Now()
+		call, cancel := context.WithTimeout(ctx, s.r.o.lease)
+		_, _ = s.r.backend.broker.Stats(call)
+		cancel()
+		if took := time.Since(began); took > s.r.o.lease/4 && ctx.Err() == nil {
+			s.mu.Lock()
+			s.done = append(s.done, struck{Fault: Fault{Kind: serverSlow, Host: all}, Begin: began, End: time.Now()})
+			s.mu.Unlock()
+			s.r.verbose("the queue took %v to answer", took)
+		}
+	}
+}
+
 // stalled reports whether the machine has stood still since a time.
 func (s *striker) stalled(since time.Time) bool {
-	return slices.ContainsFunc(s.all(), func(f struck) bool { return f.Kind == machineStall && f.End.After(since) })
+	return slices.ContainsFunc(s.all(), func(f struck) bool { return f.unplanned() && f.End.After(since) })
 }
 
 // one carries one fault out and notes it.
@@ -95,7 +112,7 @@ func (s *striker) one(ctx context.Context, f Fault) {
 // count returns how many faults of the plan have been dealt with.
 func (s *striker) count() (n int) {
 	for _, f := range s.all() {
-		if f.Kind != machineStall {
+		if !f.unplanned() {
 			n++
 		}
 	}

@@ -41,6 +41,13 @@ const (
 // hosts could not renew their leases.
 const machineStall Kind = "machine-stall"
 
+// serverSlow is none, either: the queue's server was long in answering, as servers for tests
+// are on a busy machine.
+const serverSlow Kind = "server-slow"
+
+// unplanned reports whether the fault is nobody's doing.
+func (f *Fault) unplanned() bool { return f.Kind == machineStall || f.Kind == serverSlow }
+
 // all as the Host of a fault says that it strikes all hosts.
 const all = -1
 

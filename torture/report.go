@@ -17,18 +17,20 @@ const shown = 20
 // report prints what the run has shown.
 func (r *run) report(e *evidence, v *verdict, f *figures) {
 	w := r.out
-	carried, skipped, stalls := 0, 0, 0
+	carried, skipped, stalls, slow := 0, 0, 0, 0
 	for i := range e.struck {
 		if e.struck[i].Kind == machineStall {
 			stalls++
+		} else if e.struck[i].Kind == serverSlow {
+			slow++
 		} else if e.struck[i].Skipped == "" {
 			carried++
 		} else {
 			skipped++
 		}
 	}
-	fmt.Fprintf(w, "\nbroker %s, seed %d: %d hosts with %d workers, lease %v, %d faults carried out (%d had nothing to strike); the machine itself stood still %d times\n",
-		r.o.broker, r.o.seed, r.o.hosts, r.o.workers, r.o.lease, carried, skipped, stalls)
+	fmt.Fprintf(w, "\nbroker %s, seed %d: %d hosts with %d workers, lease %v, %d faults carried out (%d had nothing to strike); the machine itself stood still %d times, the queue was slow by itself %d times\n",
+		r.o.broker, r.o.seed, r.o.hosts, r.o.workers, r.o.lease, carried, skipped, stalls, slow)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name string, n int, more string) { fmt.Fprintf(t, "  %s\t%d\t%s\n", name, n, more) }
 	line("pushed", v.pushed, fmt.Sprintf("and %d by other tasks; %d calls of the producer failed and were tried again", v.children, r.producer.errors))

@@ -94,6 +94,7 @@ func torture(ctx context.Context, o options, programs *programs, dir string, out
 	defer watchers.Wait()
 	defer stop()
 	watchers.Go(func() { r.striker.stalls(watching) })
+	watchers.Go(func() { r.striker.slowness(watching) })
 	began := time.Now()
 	figures, err := r.measure(ctx)
 	if err != nil {

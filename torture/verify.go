@@ -35,6 +35,9 @@ type evidence struct {
 // to the host, its record to the stores, its settlement to the queue.
 const settling = time.Second
 
+// timeLimit is how long a run may last at most, and some more.
+const timeLimit = 10 * time.Second
+
 // mostRest is how long a host waits at most before it tries a store or a queue again.
 const mostRest = 10 * time.Second
 
@@ -340,7 +343,11 @@ func (e *evidence) sentTwice(id task.ID, earlier []journal.Run) bool {
 		return true
 	}
 	for _, r := range slices.Concat(earlier, e.pushers[id]) {
-		if !r.End.IsZero() && cut(r.Host, r.Begin, e.settled(&r)) {
+		end := r.Begin.Add(timeLimit) // of one that died: its retry is a new message
+		if !r.End.IsZero() {
+			end = e.settled(&r)
+		}
+		if cut(r.Host, r.Begin, end) {
 			return true
 		}
 	}
@@ -368,7 +375,7 @@ func (e *evidence) settled(r *journal.Run) time.Time {
 
 // holds reports whether a fault of a kind can hold up records or settlements.
 func holds(k Kind) bool {
-	if k == machineStall {
+	if k == machineStall || k == serverSlow {
 		return true
 	}
 	i := slices.IndexFunc(kinds, func(x kindOf) bool { return x.kind == k })
@@ -383,7 +390,7 @@ func holds(k Kind) bool {
 // one that cannot: a store that fails, for example, delays settlements, and no more.
 func rank(k Kind) int {
 	return slices.Index([]Kind{HostKill, HostStop, PluginKill, HostDrain, ServerKill, ServerStop, QueueStall, QueueReset, QueueLimit,
-		QueueLocked, QueueFull, QueueLatency, PluginStop, machineStall}, k)
+		QueueLocked, QueueFull, QueueLatency, PluginStop, machineStall, serverSlow}, k)
 }
 
 // rank is that of a fault as the cause of what befell a run on a host: what struck that host
@@ -420,7 +427,7 @@ func (v *verdict) weigh(e *evidence, byTask map[task.ID][]journal.Run) {
 		for i, r := range runs {
 			end := r.End.Add(settling)
 			if r.End.IsZero() {
-				end = r.Begin.Add(10 * time.Second) // its time limit, and some more
+				end = r.Begin.Add(timeLimit)
 				if i+1 < len(runs) && runs[i+1].Begin.Before(end) {
 					end = runs[i+1].Begin
 				}
