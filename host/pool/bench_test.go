@@ -17,22 +17,28 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// BenchmarkWarm is what all limits together cost a task in a process that is there already:
-// rounds of tasks, one after the other, in turns with limits and without.
+// BenchmarkWarm is what limits cost a task in a process that is there already: rounds of tasks,
+// one after the other, in turns without limits, with all but cpu_max, and with all. It tells the
+// median of what each turn took more than the turn without: what comes from beside changes from
+// turn to turn.
 func BenchmarkWarm(b *testing.B) {
 	const round = 100
-	limits := sandbox.Limits{MemoryMax: 512 << 20, CPUMax: 2, PidsMax: 512, OpenFiles: 1024, ScratchMax: 64 << 20,
+	most := sandbox.Limits{MemoryMax: 512 << 20, PidsMax: 512, OpenFiles: 1024, ScratchMax: 64 << 20,
 		NoNewPrivs: true, ProtectHost: true, PathsRead: []string{"/etc"}, NoNetwork: true}
+	all := most
+	all.CPUMax = 1.5
+	kinds := []struct {
+		name   string
+		limits sandbox.Limits
+		output int64
+	}{{"free", sandbox.Limits{}, 0}, {"most", most, 1 << 30}, {"all", all, 1 << 30}}
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	l, err := process.NewLauncher(b.TempDir(), quiet, hclog.NewNullLogger(), func(process.Line) {})
 	require.NoError(b, err)
 	defer l.Close()
-	var pools [2]*Pool
-	for i := range pools {
-		spec := process.Spec{Plugin: "demo", Path: testbin.Build(b, "plugins/demo")}
-		if i == 1 {
-			spec.Limits, spec.OutputMax = limits, 1<<30
-		}
+	pools := make([]*Pool, len(kinds))
+	for i, kind := range kinds {
+		spec := process.Spec{Plugin: "demo", Path: testbin.Build(b, "plugins/demo"), Limits: kind.limits, OutputMax: kind.output}
 		pools[i] = New(Options{Workers: 1, Launcher: l, Logger: quiet, Observer: &bundle{}})
 		defer pools[i].Close()
 		pools[i].SetPlugins([]Plugin{{Name: "demo", Generation: 1, Types: demoTypes, Spec: spec}})
@@ -47,25 +53,29 @@ func BenchmarkWarm(b *testing.B) {
 		}
 		return float64(time.Since(began).Nanoseconds()) / 1000 / float64(tasks)
 	}
-	var took [2][]float64
-	var more []float64 // of each turn: what comes from beside changes from turn to turn
+	took, more := make([][]float64, len(kinds)), make([][]float64, len(kinds))
 	for _, p := range pools {
 		run(p, 2*round)
 	}
 	for turn := 0; b.Loop(); turn++ {
 		for k := range pools {
-			i := (turn + k) % 2 // neither is always the first
+			i := (turn + k) % len(pools) // none is always the first
 			took[i] = append(took[i], run(pools[i], round))
 		}
-		more = append(more, (took[1][turn]/took[0][turn]-1)*100)
+		for i := range pools {
+			more[i] = append(more[i], (took[i][turn]/took[0][turn]-1)*100)
+		}
 	}
 	median := func(d []float64) float64 {
 		slices.Sort(d)
 		return d[len(d)/2]
 	}
-	b.ReportMetric(median(more), "%more")
-	b.ReportMetric(median(took[0]), "µs/task-free")
-	b.ReportMetric(median(took[1]), "µs/task-limited")
+	for i, kind := range kinds {
+		b.ReportMetric(median(took[i]), "µs/task-"+kind.name)
+		if i > 0 {
+			b.ReportMetric(median(more[i]), "%more-"+kind.name)
+		}
+	}
 	for _, p := range pools { // somebody must receive until the end
 		go func() {
 			for range p.Outcomes() {
