@@ -1,0 +1,45 @@
+package host_test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/task"
+)
+
+// TestFreshThroughput runs no-op tasks through a whole host, each in a process of its own.
+func TestFreshThroughput(t *testing.T) {
+	n := 50
+	if os.Getenv("LEPTIR_FIGURES") != "" {
+		n = 3000 // make isolation
+	}
+	b := setup(t, `
+logger "stderr" "console" {
+  level = "error"
+}
+plugin "demo" {
+  isolation = "fresh"
+}
+`)
+	b.install("plugins/demo", "demo")
+	tasks := many(n, "demo.noop")
+	b.push(tasks...)
+	b.host()
+	var first, last time.Time
+	pids := map[int]bool{}
+	for _, r := range b.records(tasks, 5*time.Minute) {
+		require.Equal(t, task.Success, r.RetC, "%+v", r)
+		require.False(t, pids[r.Run.Process] && n < 1000, "a process has had two tasks")
+		pids[r.Run.Process] = true
+		if first.IsZero() || r.ExStart.Before(first) {
+			first = r.ExStart
+		}
+		if end := r.Run.Ended; end.After(last) {
+			last = end
+		}
+	}
+	t.Logf("fresh: %d tasks, each in a process of its own, %.0f a second", n, float64(n)/last.Sub(first).Seconds())
+}
