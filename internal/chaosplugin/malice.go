@@ -39,6 +39,9 @@ func (s *testServer) malice(stream pluginpb.TaskPlugin_RunServer, t *pluginpb.Ta
 		time.Sleep(time.Hour)
 	case "exit-zero":
 		os.Exit(0)
+	case "die":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		time.Sleep(time.Hour)
 	case "large-message":
 		send(&pluginpb.Event{Kind: &pluginpb.Event_Log{Log: &pluginpb.Log{Id: t.Id, Message: strings.Repeat("m", 64<<20)}}})
 		time.Sleep(time.Hour)
