@@ -356,7 +356,7 @@ func TestNothingLeaks(t *testing.T) {
 		return len(l), children
 	}
 	cycle := func(i int) {
-		p := b.start(t, "serve")
+		p := b.limited(t, sandbox.Limits{MemoryMax: 256 << 20, PidsMax: 512, NoNewPrivs: true, ProtectHost: true})
 		do(t, p, "ok")
 		_, err := p.Recv()
 		require.NoError(t, err)
@@ -378,25 +378,30 @@ func TestNothingLeaks(t *testing.T) {
 	if os.Getenv("LEPTIR_FIGURES") != "" {
 		cycles = 10_000 // make isolation
 	}
-	look := func(when string) {
-		fds, children := count()
+	type state struct{ goroutines, fds, children, folders, groups, residentMiB int }
+	look := func(when string) (s state) {
+		s.fds, s.children = count()
 		left, err := os.ReadDir(b.runDir.path)
 		require.NoError(t, err)
-		groups := 0
-		_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() && strings.Contains(path, "leptir") {
-				groups++
+		s.folders = len(left)
+		for _, dir := range b.remains.Groups {
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if e.IsDir() {
+					s.groups++
+				}
 			}
-			return nil
-		})
+		}
 		runtime.GC()
+		s.goroutines = runtime.NumGoroutine()
 		statm, _ := os.ReadFile("/proc/self/statm")
 		pages, _ := strconv.Atoi(strings.Fields(string(statm))[1])
-		t.Logf("%-19s goroutines %d, descriptors %d, children %d, folders %d, cgroups %d, resident %d MiB", when, runtime.NumGoroutine(), fds, children,
-			len(left), groups, pages*os.Getpagesize()>>20)
+		s.residentMiB = pages * os.Getpagesize() >> 20
+		t.Logf("%-19s goroutines %d, descriptors %d, children %d, folders %d, cgroups %d, resident %d MiB", when, s.goroutines, s.fds, s.children,
+			s.folders, s.groups, s.residentMiB)
+		return s
 	}
-	look("after 6 starts:")
-	fds, children := count()
+	first := look("after 6 starts:")
 	for i := range cycles {
 		cycle(i)
 		if (i+1)%(cycles/4) == 0 {
@@ -405,11 +410,12 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		f, c := count()
-		return f <= fds && c <= children
-	}, 10*time.Second, 50*time.Millisecond, "file descriptors or children leak")
-	left, err := os.ReadDir(b.runDir.path)
-	require.NoError(t, err)
-	require.Len(t, left, 1, "folders remain beside the lock")
+		return f <= first.fds && c <= first.children && runtime.NumGoroutine() <= first.goroutines+2
+	}, 10*time.Second, 50*time.Millisecond, "file descriptors, children or goroutines leak")
+	last := look("at the end:")
+	require.Equal(t, 1, last.folders, "folders remain beside the lock")
+	require.Zero(t, last.groups, "cgroups remain")
+	require.Less(t, last.residentMiB, first.residentMiB+64, "memory grows")
 }
 
 // What a killed host has left is removed by the next one; what a living one has is not.
