@@ -43,3 +43,18 @@ func TestPinnedPlugins(t *testing.T) {
 	require.Regexp(t, `(?m)^hello +ready .* pinned`, out)
 	require.Equal(t, task.Success, b.records([]task.Task{waiting}, 30*time.Second)[waiting.ID].RetC)
 }
+
+// dev_override serves a plugin that is not pinned, and says so.
+func TestUnpinnedByOverride(t *testing.T) {
+	t.Parallel()
+	b := setup(t, "plugin \"hello\" {\n  dev_override = true\n}\n")
+	b.install("plugins/demo", "demo")
+	out, err := exec.Command(testbin.Build(t, "cmd/leptirctl"), "-config", b.path, "plugins", "lock").CombinedOutput()
+	require.NoError(t, err, string(out))
+	b.install("examples/hello", "hello")
+	h := b.host()
+	h.waitFor("plugin is served although it is not pinned, by its dev_override")
+	greeting := newTask("hello.greet", "")
+	b.push(greeting)
+	require.Equal(t, task.Success, b.records([]task.Task{greeting}, 30*time.Second)[greeting.ID].RetC)
+}

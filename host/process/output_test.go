@@ -52,6 +52,7 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte("one\ntwo\r\n\nthree"), 2)
 	f.Add(bytes.Repeat([]byte{0xff}, 3*maxLine), 1000)
 	f.Add([]byte(strings.Repeat("\n", 100)), 1)
+	f.Add([]byte(strings.Repeat("\n", 40_000)+"end"), 4095)
 	f.Fuzz(func(t *testing.T, in []byte, chunk int) {
 		sink := make(chan Line, 1<<16)
 		o := newOutput("p", func() int { return 1 }, 0, sink)
@@ -64,12 +65,25 @@ func FuzzLines(f *testing.F) {
 		}
 		w.flush()
 		close(sink)
+		all := 0
 		for l := range sink {
+			var dropped int
+			if n, err := fmt.Sscanf(l.Text, "(%d lines dropped: more than 256 KiB/s)", &dropped); n == 1 && err == nil && !bytes.Contains(in, []byte("dropped")) {
+				all += dropped
+			} else {
+				all++
+			}
 			require.True(t, utf8.ValidString(l.Text))
 			require.NotContains(t, l.Text, "\n")
 			require.Less(t, len(l.Text), 3*maxLine+100)
 		}
 		require.LessOrEqual(t, len(o.lastLines(0)), tailLines)
+		if want := bytes.Count(in, []byte("\n")); !bytes.Contains(in, []byte("dropped")) {
+			if len(in) > 0 && in[len(in)-1] != '\n' {
+				want++
+			}
+			require.Equal(t, want, all, "lines are lost, or counted twice")
+		}
 	})
 }
 
