@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// deathPatience is how long a busy machine may take to end what is killed.
+const deathPatience = 20 * time.Second
+
 // host is one leptir-host: its configuration and, while it runs, its process.
 type host struct {
 	name    string
@@ -148,10 +151,10 @@ func (h *host) kill() error {
 		return nil
 	}
 	_ = cmd.Process.Kill()
-	if !within(ended, 5*time.Second) {
+	if !within(ended, deathPatience) {
 		return fmt.Errorf("host %s does not end by SIGKILL", h.name)
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(deathPatience); ; time.Sleep(10 * time.Millisecond) {
 		left := h.plugins()
 		if len(left) == 0 {
 			return nil
