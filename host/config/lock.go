@@ -45,10 +45,22 @@ func LoadLock(path string) (*Lock, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err == nil {
+		err = pinsSomething(path)
+	}
 	if err != nil {
 		return nil, fileError(path, err)
 	}
 	return ParseLock(src, path)
+}
+
+// pinsSomething returns an error if everybody may change the file.
+func pinsSomething(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode()&0o002 != 0 {
+		err = fmt.Errorf("everybody may write it, so that it pins nothing; run: chmod o-w %q", path)
+	}
+	return err
 }
 
 // ParseLock reads the text of a lock file; filename names it in messages. The error is an
@@ -172,6 +184,9 @@ func (l *Lock) Write() error {
 	_, err = temp.Write(file.Bytes())
 	if err == nil {
 		err = temp.Chmod(0o644) // nothing in it is secret
+	}
+	if err == nil {
+		err = temp.Sync() // an empty file would refuse every plugin
 	}
 	if cerr := temp.Close(); err == nil {
 		err = cerr

@@ -38,7 +38,12 @@ func TestLock(t *testing.T) {
 	require.EqualError(t, back.Check("mailer", sumB), "its sha256 is "+sumB+", and "+path+" allows "+sumA+"; if it is to be served, run: leptirctl plugins lock")
 	require.EqualError(t, back.Check("other", sumA), "it is not in "+path+"; if it is to be served, run: leptirctl plugins lock")
 
+	require.NoError(t, os.Chmod(path, 0o666))
+	_, err = config.LoadLock(path)
+	require.ErrorContains(t, err, "everybody may write it, so that it pins nothing; run: chmod o-w")
+
 	require.NoError(t, os.WriteFile(path, []byte("x = 1\n"), 0o600))
+	require.NoError(t, os.Chmod(path, 0o600))
 	_, err = config.LoadLock(path)
 	require.ErrorContains(t, err, `there is no attribute "x"`)
 	require.Error(t, (&config.Lock{Path: filepath.Join(path, "below", "a file")}).Write())
