@@ -49,7 +49,7 @@ const hostConfig = `host {
   number_of_workers      = %d
   lease_time             = "%v"
   shutdown_timeout       = "%v"
-  task_execution_time    = "8s"
+  task_execution_time    = "%v"
   empty_queue_sleep_time = 0.1
   max_attempts           = 100
   retry_backoff          = 0
@@ -78,7 +78,7 @@ func (h *host) configure(s *hostSettings, blocks string) error {
 	if err := os.MkdirAll(h.dir, 0o700); err != nil {
 		return err
 	}
-	text := fmt.Sprintf(hostConfig, h.name, s.plugins, filepath.Join(h.dir, "state"), s.workers, s.lease, s.drain,
+	text := fmt.Sprintf(hostConfig, h.name, s.plugins, filepath.Join(h.dir, "state"), s.workers, s.lease, s.drain, limitOfTasks,
 		filepath.Join(h.dir, "log"), s.level, s.run, h.name, s.journal)
 	return os.WriteFile(filepath.Join(h.dir, "leptir.hcl"), []byte(text+blocks), 0o600)
 }

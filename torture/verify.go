@@ -35,8 +35,12 @@ type evidence struct {
 // to the host, its record to the stores, its settlement to the queue.
 const settling = time.Second
 
-// timeLimit is how long a run may last at most, and some more.
-const timeLimit = 10 * time.Second
+const (
+	// limitOfTasks is the time limit of all tasks, timeLimit how long a run may last at most
+	// by what is seen of it.
+	limitOfTasks = 8 * time.Second
+	timeLimit    = limitOfTasks + 2*time.Second
+)
 
 // mostRest is how long a host waits at most before it tries a store or a queue again.
 const mostRest = 10 * time.Second
@@ -311,6 +315,8 @@ func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Ru
 		return string(likely.Kind) + " of another host, which may have held the lock of the queue's file"
 	case likely != nil:
 		return string(likely.Kind)
+	case e.timedOut(o.id, before, again):
+		return "its time limit was over before its result had left its process"
 	case e.endedBeside(before):
 		return "its process was ended by the next task, before its result had left it"
 	case e.again[o.id]:
@@ -400,6 +406,17 @@ func (e *evidence) rank(s *struck, host string) int {
 		return rank(s.Kind)
 	}
 	return rank(s.Kind) + 1000
+}
+
+// timedOut reports whether an attempt was counted as failed since its time limit was over,
+// although it has ended: on a busy machine its result may be long on its way.
+func (e *evidence) timedOut(id task.ID, before, again *journal.Run) bool {
+	for _, records := range e.records {
+		if again.Attempt == before.Attempt+1 && again.Begin.Sub(before.Begin) > limitOfTasks && records[id].Run.Timeouts > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // endedBeside reports whether soon after a run its process was ended by another task, one of

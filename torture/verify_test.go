@@ -163,7 +163,17 @@ func TestCausesOfSecondRuns(t *testing.T) {
 		"the next task ended its process": {first, nil, false, "its process was ended by the next task, before its result had left it",
 			func(e *evidence) { e.ends("x", 1, 11.01) }},
 		"a task ended its process much later": {first, nil, false, "", func(e *evidence) { e.ends("x", 1, 12) }},
-		"a task ended another process":        {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
+		"its time limit was over": {first, nil, false, "its time limit was over before its result had left its process", func(e *evidence) {
+			e.runs[len(e.runs)-1].Attempt = 2
+			rec := recordOf(e.runs[len(e.runs)-1], task.Success)
+			rec.Run.Timeouts = 1
+			e.records[0]["a"] = rec
+		}},
+		"an attempt that nothing counted as failed": {first, nil, false, "", func(e *evidence) {
+			e.runs[len(e.runs)-1].Attempt = 2
+			e.records[0]["a"] = recordOf(e.runs[len(e.runs)-1], task.Success)
+		}},
+		"a task ended another process": {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
