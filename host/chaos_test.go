@@ -178,14 +178,10 @@ func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts many hosts")
 	}
-	type line struct {
-		name, outcome string
-		alone, beside time.Duration
-	}
-	var lines []line
+	var lines []chaosLine
 	turns, tasks := 1, 25
 	if long {
-		turns, tasks = 5, 100
+		turns, tasks = 3, 150
 	}
 	for i, m := range misdeeds {
 		if !long && i%5 != 0 {
@@ -244,8 +240,9 @@ func TestChaos(t *testing.T) {
 			b.nothingLeft()
 			slices.Sort(alone)
 			slices.Sort(beside)
-			l := line{m.name, outcome, alone[len(alone)/2], beside[len(beside)/2]}
+			l := chaosLine{m.name, outcome, alone[len(alone)/2], beside[len(beside)/2]}
 			lines = append(lines, l)
+			t.Log(l)
 			// A quiet machine shows at most twice the time; what a busy one adds is not ours.
 			noise := 100 * time.Millisecond
 			if !long {
@@ -256,10 +253,20 @@ func TestChaos(t *testing.T) {
 	}
 	var table strings.Builder
 	for _, l := range lines {
-		fmt.Fprintf(&table, "| %s | %.24s | %v | %v | %.1f |\n", l.name, l.outcome, l.alone.Round(10*time.Microsecond),
-			l.beside.Round(10*time.Microsecond), float64(l.beside)/float64(l.alone))
+		fmt.Fprintln(&table, l)
 	}
 	t.Logf("\n| a plugin that | its task | the other's p99, alone | beside it | times |\n|---|---|---|---|---|\n%s", &table)
+}
+
+// chaosLine is one line of the table that make chaos prints.
+type chaosLine struct {
+	name, outcome string
+	alone, beside time.Duration // p99
+}
+
+func (l chaosLine) String() string {
+	return fmt.Sprintf("| %s | %.24s | %v | %v | %.1f |", l.name, l.outcome, l.alone.Round(10*time.Microsecond),
+		l.beside.Round(10*time.Microsecond), float64(l.beside)/float64(l.alone))
 }
 
 // prefer has this program, which pushes the tasks and looks at the clock, come before all that
