@@ -13,7 +13,7 @@ import (
 const (
 	// lookEvery is how often it is counted what is left. Counting takes away from what is
 	// measured, a little, so it is not often.
-	lookEvery = 10 * time.Millisecond
+	lookEvery = 30 * time.Millisecond
 	// stall is how long nothing may happen.
 	stall = 30 * time.Second
 )
