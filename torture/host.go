@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/backplane/leptir/task"
 )
 
 // deathPatience is how long a busy machine may take to end what is killed.
@@ -139,6 +143,33 @@ func (h *host) look(file string) {
 func tail(file string) string {
 	b, _ := os.ReadFile(file)
 	return strings.TrimSpace(string(b[max(0, len(b)-2000):]))
+}
+
+// lostLeases adds when the host has told, in its log, that it had lost the leases of tasks.
+func (h *host) lostLeases(lost map[task.ID][]time.Time) error {
+	b, err := os.ReadFile(filepath.Join(h.dir, "log"))
+	if err != nil {
+		return err
+	}
+	for line := range bytes.Lines(b) {
+		var l struct {
+			Time      time.Time
+			Msg, Task string
+			Tasks     any
+		}
+		if json.Unmarshal(line, &l) != nil {
+			continue // cut off by a kill
+		}
+		switch {
+		case strings.HasPrefix(l.Msg, "lease lost;"):
+			lost[task.ID(l.Task)] = append(lost[task.ID(l.Task)], l.Time)
+		case strings.HasPrefix(l.Msg, "tasks were settled too late"):
+			for _, id := range strings.Fields(strings.Trim(fmt.Sprint(l.Tasks), "[]")) {
+				lost[task.ID(id)] = append(lost[task.ID(id)], l.Time)
+			}
+		}
+	}
+	return nil
 }
 
 // kill ends the host as a crash does, and sees to it that its plugin processes end with it.

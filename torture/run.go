@@ -269,6 +269,14 @@ func (r *run) evidence(ctx context.Context) (*evidence, error) {
 	if e.runs, err = journal.Runs(lines); err != nil {
 		return nil, err
 	}
+	if r.o.short {
+		e.slow = map[task.ID][]time.Time{}
+		for _, h := range r.hosts {
+			if err := h.lostLeases(e.slow); err != nil {
+				return nil, err
+			}
+		}
+	}
 	ids := make([]task.ID, 0, len(r.orders))
 	for i := range r.orders {
 		ids = append(ids, r.orders[i].id)

@@ -26,6 +26,9 @@ type evidence struct {
 	lease   time.Duration
 	noIDs   bool // the queue does not know whether it has an id already
 	file    bool // the hosts share the queue's file
+	// slow holds, of a run beside others on a busy machine, when hosts have said that they
+	// had lost the lease of a task.
+	slow map[task.ID][]time.Time
 
 	// Of a child, the runs of its parent; made by verify.
 	pushers map[task.ID][]journal.Run
@@ -317,6 +320,8 @@ func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Ru
 		return string(likely.Kind)
 	case e.timedOut(o.id, before, again):
 		return "its time limit was over before its result had left its process"
+	case slices.ContainsFunc(e.slow[o.id], func(t time.Time) bool { return t.After(before.Begin) && t.Before(again.Begin.Add(settling)) }):
+		return "its host was too slow to keep its lease, on a busy machine"
 	case e.endedBeside(before):
 		return "its process was ended by the next task, before its result had left it"
 	case e.again[o.id]:

@@ -173,6 +173,12 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			e.runs[len(e.runs)-1].Attempt = 2
 			e.records[0]["a"] = recordOf(e.runs[len(e.runs)-1], task.Success)
 		}},
+		"its host had lost its lease": {first, nil, false, "its host was too slow to keep its lease, on a busy machine", func(e *evidence) {
+			e.slow = map[task.ID][]time.Time{"a": {noon.Add(11 * time.Second)}}
+		}},
+		"its host had lost the lease of an earlier run": {first, nil, false, "", func(e *evidence) {
+			e.slow = map[task.ID][]time.Time{"a": {noon.Add(9 * time.Second)}}
+		}},
 		"a task ended another process": {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
 	} {
 		t.Run(name, func(t *testing.T) {
