@@ -88,6 +88,16 @@ var changes = []struct{ file, old, new string }{
 		"\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n",
 		"\twhereClause, args = narrow(params.Filter)\n\tq += whereClause\n\tq += prepareOrderByClause(params.Sort)\n",
 	},
+	{ // a time limit does not end a statement half-way
+		"internal/handler/msg_find.go",
+		"\tif params.MaxTimeMS != 0 {\n",
+		"\tparams.MaxTimeMS = 0\n\tif params.MaxTimeMS != 0 {\n",
+	},
+	{
+		"internal/handler/msg_findandmodify.go",
+		"\tif params.MaxTimeMS != 0 {\n",
+		"\tparams.MaxTimeMS = 0\n\tif params.MaxTimeMS != 0 {\n",
+	},
 	{ // each statement of an update gives its connection back
 		"internal/handler/msg_update.go",
 		"\t\tresult, err := common.UpdateDocument(ctx, c, \"update\", iter, &u)\n",
