@@ -64,14 +64,15 @@ chaos: ## misbehaving plugins of every kind beside a well-behaved one, and what 
 
 .PHONY: isolation
 isolation: ## the figures of docs/isolation.md: 500 kills, and 10,000 starts that leave nothing
-	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestKillLatency' ./host | grep -E '_test.go|^(---|ok|FAIL)'
-	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestNothingLeaks' ./host/process | grep -E '_test.go|^(---|ok|FAIL)'
+	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestKillLatency|TestFreshThroughput' ./host | grep -E '_test.go|^(---|ok|FAIL)'
+	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestNothingLeaks|TestFirstResult' ./host/process | grep -E '_test.go|^(---|ok|FAIL)'
+	$(GO) test -run '^$$' -bench Warm -benchtime 200x ./host/pool
 
 .PHONY: fuzz
 fuzz: ## run every fuzz test for FUZZTIME (default 30s)
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} $$pkg; done; done
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-30s} -fuzzminimizetime 20x $$pkg; done; done
 
 # QUICK=1 is one round of small sizes, RUN=regexp chooses cases, PEERS=all adds Celery and BullMQ.
 .PHONY: bench
