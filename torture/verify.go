@@ -328,10 +328,21 @@ func (e *evidence) cause(o *order, before, again *journal.Run, runs []journal.Ru
 		return "pushed again by the producer"
 	case len(e.pushers[o.id]) > 1:
 		return "pushed again by its parent, which ran again"
+	case e.copied(o.id, before, again):
+		return "given back as a copy, by a host that was cut off before it could delete the first"
 	case e.sentTwice(o.id, runs):
 		return "sent again by the queue's client, whose first try was cut off"
 	}
 	return ""
+}
+
+// copied reports whether a run can be that of another copy of a task, in a queue where what is
+// given back without having run is sent anew, and then deleted: the lease of the run before
+// cannot have ended, and a fault struck some host between the push and that run.
+func (e *evidence) copied(id task.ID, before, again *journal.Run) bool {
+	return e.noIDs && again.Begin.Sub(before.Begin) < e.lease/2 && slices.ContainsFunc(e.struck, func(s struck) bool {
+		return s.Skipped == "" && (holds(s.Kind) || s.Kind == HostKill || s.Kind == HostDrain) && s.Begin.Before(before.Begin) && s.End.After(e.pushed[id])
+	})
 }
 
 // sentTwice reports whether a task may be in the queue twice, of a queue that does not know

@@ -179,7 +179,11 @@ func TestCausesOfSecondRuns(t *testing.T) {
 		"its host had lost the lease of an earlier run": {first, nil, false, "", func(e *evidence) {
 			e.slow = map[task.ID][]time.Time{"a": {noon.Add(9 * time.Second)}}
 		}},
-		"a task ended another process": {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
+		"another copy ran at the same time": {at("a", "h0", 1, 1, 29.5, 29.6, journal.OK), []struck{strikes(HostDrain, 2, 20, 21)}, false,
+			"given back as a copy, by a host that was cut off before it could delete the first", func(e *evidence) { e.noIDs = true }},
+		"no copies in a queue that knows ids": {at("a", "h0", 1, 1, 29.5, 29.6, journal.OK), []struck{strikes(HostDrain, 2, 20, 21)}, false, "", nil},
+		"no copies where nothing was struck":  {at("a", "h0", 1, 1, 29.5, 29.6, journal.OK), nil, false, "", func(e *evidence) { e.noIDs = true }},
+		"a task ended another process":        {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
