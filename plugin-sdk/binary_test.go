@@ -76,7 +76,7 @@ func (b *lockedBuffer) String() string {
 func TestBinaryWithGoPlugin(t *testing.T) {
 	for _, tls := range []bool{false, true} {
 		t.Run(fmt.Sprintf("AutoMTLS=%v", tls), func(t *testing.T) {
-			var stdout, stderr lockedBuffer
+			var stderr lockedBuffer
 			cmd := exec.Command(buildHello(t))
 			// A host pid beside TLS: the peer check has to make way for it.
 			cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", protocol.EnvHostPID, os.Getpid()))
@@ -87,8 +87,7 @@ func TestBinaryWithGoPlugin(t *testing.T) {
 				Cmd:              cmd,
 				AutoMTLS:         tls,
 				Logger:           hclog.NewNullLogger(),
-				SyncStdout:       &stdout,
-				SyncStderr:       &stderr,
+				Stderr:           &stderr,
 			})
 			t.Cleanup(client.Kill)
 			rpc, err := client.Client()
@@ -114,7 +113,7 @@ func TestBinaryWithGoPlugin(t *testing.T) {
 			require.NoError(t, h.stream.CloseSend())
 			require.Nil(t, h.next())
 			require.Eventually(t, client.Exited, 10*time.Second, 5*time.Millisecond, "the process ends by itself")
-			require.Contains(t, stdout.String(), "plain print\n")
+			require.Contains(t, stderr.String(), "plain print\n")
 			require.Contains(t, stderr.String(), "plain print to stderr\n")
 		})
 	}

@@ -39,7 +39,7 @@ func (n *noted) ReportMessage(_ context.Context, r ErrorReport) error {
 func TestReporterCalls(t *testing.T) {
 	t.Parallel()
 	n := &noted{}
-	s := &reporterService{reporter: n, called: func() {}}
+	s := &reporterService{reporter: n}
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	full := &pluginpb.ErrorReport{Id: "r1", Time: at.UnixNano(), Kind: "crash", Message: "process died", Stack: "goroutine 1", TaskId: "t1",
 		TaskType: "mail.send", Attempt: 2, Params: []byte(`{"to":"ann"}`), Data: []byte(`{"list":7}`), Host: "h", Plugin: "mail", Pid: 42,
@@ -67,7 +67,7 @@ func TestReporterCalls(t *testing.T) {
 func TestReporterFails(t *testing.T) {
 	t.Parallel()
 	n := &noted{fail: errors.New("no paper")}
-	s := &reporterService{reporter: n, called: func() {}}
+	s := &reporterService{reporter: n}
 	calls := []*pluginpb.ReportCall{
 		{Call: &pluginpb.ReportCall_Exception{Exception: &pluginpb.ErrorReport{}}},
 		{Call: &pluginpb.ReportCall_Message{Message: &pluginpb.ErrorReport{}}},

@@ -26,16 +26,13 @@ type service struct {
 	opened atomic.Bool
 	// ended is called when the run is over: gracefully if no task has been cut short.
 	ended func(graceful bool)
-	// called is called by every call of the host before anything else.
-	called func()
 }
 
 func newService(p *Plugin, ended func(graceful bool)) *service {
-	return &service{plugin: p, in: newInbox(), ended: ended, called: func() {}}
+	return &service{plugin: p, in: newInbox(), ended: ended}
 }
 
 func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
-	s.called()
 	return s.plugin.describe(), nil
 }
 
@@ -43,7 +40,6 @@ func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginp
 // so neither a task that never returns nor a host that does not read keeps the other two
 // from their work.
 func (s *service) Run(stream grpc.BidiStreamingServer[pluginpb.HostMessage, pluginpb.PluginMessage]) error {
-	s.called()
 	if s.opened.Swap(true) {
 		return status.Error(codes.FailedPrecondition, "the run stream of this process was opened before")
 	}
@@ -130,7 +126,7 @@ func distance(stack []byte) int {
 		return 0
 	}
 	_, creator, _ := bytes.Cut(stack, []byte("\ncreated by "))
-	for _, of := range []string{"google.golang.org/grpc", "github.com/hashicorp/go-plugin", "github.com/backplane/leptir/plugin-sdk.", "os/signal."} {
+	for _, of := range []string{"google.golang.org/grpc", "github.com/backplane/leptir/plugin-sdk.", "os/signal."} {
 		if bytes.HasPrefix(creator, []byte(of)) {
 			return 2
 		}

@@ -1,17 +1,12 @@
 package sdk
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 
 	"github.com/backplane/leptir/internal/pluginpb"
@@ -53,69 +48,55 @@ func Serve(p Plugin) {
 
 // serveHost serves the host and returns the exit code.
 func serveHost(p *Plugin) int {
-	var server grpcServer
+	e, err := newEndpoint()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "plugin "+p.Name+": "+err.Error())
+		return exitMisuse
+	}
+	server := grpc.NewServer(append(e.options(), serverOptions()...)...)
 	s := newService(p, func(graceful bool) {
 		if !graceful {
 			os.Exit(exitCut)
 		}
-		server.linger()
+		linger(server)
 	})
 	s.in.mark = openMark()
-	stdout, stderr := os.Stdout, os.Stderr
-	if watchLifeline(func() {
+	ours := watchLifeline(func() {
 		if s.in.idle() {
 			os.Exit(exitGraceful)
 		}
 		os.Exit(exitCut)
-	}) {
-		// plugin.Serve is about to send what is printed to the host by gRPC, where the last
-		// of it is lost when the process ends. A host with a lifeline reads the pipes
-		// themselves to their end.
-		s.called = sync.OnceFunc(func() { os.Stdout, os.Stderr = stdout, stderr })
-	}
-	plugin.Serve(&plugin.ServeConfig{
-		HandshakeConfig: plugin.HandshakeConfig{
-			ProtocolVersion:  protocol.Version,
-			MagicCookieKey:   protocol.CookieKey,
-			MagicCookieValue: protocol.CookieValue,
-		},
-		VersionedPlugins: map[int]plugin.PluginSet{
-			protocol.Version: {protocol.ServiceName: &taskPlugin{service: s}},
-		},
-		GRPCServer: server.make,
-		Logger:     hclog.New(&hclog.LoggerOptions{Name: "plugin", Level: hclog.Error, Output: os.Stderr}),
 	})
-	switch {
-	case !server.made():
-		return exitMisuse // go-plugin has logged why it cannot serve
-	case !s.in.idle():
+	registerOwn(server)
+	pluginpb.RegisterTaskPluginServer(server, s)
+	if p.ErrorReporter != nil {
+		pluginpb.RegisterErrorReporterServer(server, &reporterService{reporter: p.ErrorReporter})
+	}
+	fmt.Print(e.handshake())
+	if !ours {
+		// go-plugin's own client stops reading stdout at the first long line, and whoever
+		// prints would wait for ever. It reads stderr to the end.
+		os.Stdout = os.Stderr
+	}
+	if err := server.Serve(e.listener); err != nil {
+		fmt.Fprintln(os.Stderr, "plugin "+p.Name+": "+err.Error())
+		return exitMisuse
+	}
+	if !s.in.idle() {
 		return exitCut
 	}
 	return exitGraceful
 }
 
-// grpcServer makes the server that go-plugin serves on, and ends it.
-type grpcServer struct {
-	mu     sync.Mutex
-	server *grpc.Server
-}
-
-func (g *grpcServer) make(opts []grpc.ServerOption) *grpc.Server {
-	if creds := peerCredentials(os.Getenv(protocol.EnvHostPID)); creds != nil && len(opts) == 0 {
-		// With options, go-plugin has set up TLS, by which host and plugin know each other.
-		opts = append(opts, grpc.Creds(creds))
+// options returns the options of the server that are about who may connect.
+func (e *endpoint) options() []grpc.ServerOption {
+	if e.creds != nil { // by which host and plugin know each other
+		return []grpc.ServerOption{grpc.Creds(e.creds)}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.server = grpc.NewServer(append(opts, serverOptions()...)...)
-	return g.server
-}
-
-// made reports whether it came to a server.
-func (g *grpcServer) made() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.server != nil
+	if creds := peerCredentials(os.Getenv(protocol.EnvHostPID)); creds != nil {
+		return []grpc.ServerOption{grpc.Creds(creds)}
+	}
+	return nil
 }
 
 // serverOptions returns the options of the server that are not about who may connect.
@@ -130,30 +111,10 @@ func serverOptions() []grpc.ServerOption {
 }
 
 // linger ends the process once the host has hung up, or a while later.
-func (g *grpcServer) linger() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func linger(server *grpc.Server) {
 	time.AfterFunc(lingerTime, func() { os.Exit(exitGraceful) })
-	// Returns when the connections are closed, whereupon plugin.Serve returns.
-	go g.server.GracefulStop()
-}
-
-// taskPlugin ties the service to go-plugin.
-type taskPlugin struct {
-	plugin.NetRPCUnsupportedPlugin
-	service *service
-}
-
-func (p *taskPlugin) GRPCServer(_ *plugin.GRPCBroker, s *grpc.Server) error {
-	pluginpb.RegisterTaskPluginServer(s, p.service)
-	if r := p.service.plugin.ErrorReporter; r != nil {
-		pluginpb.RegisterErrorReporterServer(s, &reporterService{reporter: r, called: p.service.called})
-	}
-	return nil
-}
-
-func (p *taskPlugin) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, errors.New("this is the plugin's side")
+	// Returns when the connections are closed, whereupon Serve returns.
+	go server.GracefulStop()
 }
 
 // ignoreSignals lets the signals by which supervisors and terminals end a whole process

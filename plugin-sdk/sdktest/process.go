@@ -62,8 +62,6 @@ func start(path string, env []string) (*process, error) {
 		StartTimeout:     startLimit,
 		UnixSocketConfig: &goplugin.UnixSocketConfig{TempDir: dir},
 		Logger:           hclog.NewNullLogger(),
-		SyncStdout:       p.output,
-		SyncStderr:       p.output,
 		GRPCDialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(protocol.MaxMessageBytes), grpc.MaxCallSendMsgSize(protocol.MaxMessageBytes))},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, _ string) (runner.Runner, error) {
