@@ -71,6 +71,7 @@ func buildOnce(pkg, path string) error {
 	}
 	cmd := exec.Command("go", "build", "-o", path+".new", "./"+pkg)
 	cmd.Dir = Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as plugins should be built: they start sooner
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
