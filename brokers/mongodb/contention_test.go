@@ -122,3 +122,46 @@ func TestContention(t *testing.T) {
 		require.Equal(t, 1, n, "task %s", id)
 	}
 }
+
+// A host renews its leases and settles some of the tasks at the same time: those that it has not
+// settled are not lost.
+func TestExtendBesideSettle(t *testing.T) {
+	t.Parallel()
+	b := open(t, mongotest.Database(t))
+	defer b.Close()
+	const n = 40
+	require.NoError(t, b.Push(t.Context(), newTasks(n)))
+	ds, err := b.Lease(t.Context(), n, time.Minute)
+	require.NoError(t, err)
+	require.Len(t, ds, n)
+	kept := ds[:n/2] // the others are settled, one after the other
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, d := range ds[n/2:] {
+			if lost, err := b.Settle(t.Context(), []brokers.Settlement{{ID: d.Task.ID, Token: d.Token, Verdict: brokers.Done}}); err != nil || len(lost) > 0 {
+				t.Errorf("settle: %v, lost %v", err, lost)
+				return
+			}
+		}
+	}()
+	for going := true; going; {
+		select {
+		case <-ended:
+			going = false
+		default:
+		}
+		lost, err := b.Extend(t.Context(), time.Minute, ds)
+		require.NoError(t, err)
+		for _, d := range kept {
+			require.NotContains(t, lost, d.Task.ID, "a lease that nobody has touched")
+		}
+	}
+	var ss []brokers.Settlement
+	for _, d := range kept {
+		ss = append(ss, brokers.Settlement{ID: d.Task.ID, Token: d.Token, Verdict: brokers.Done})
+	}
+	lost, err := b.Settle(t.Context(), ss)
+	require.NoError(t, err)
+	require.Empty(t, lost)
+}

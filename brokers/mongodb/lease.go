@@ -273,8 +273,18 @@ func (b *Broker) Extend(ctx context.Context, ttl time.Duration, ds []brokers.Del
 		if err != nil {
 			return err
 		}
-		if missed := len(held) - int(res.MatchedCount); missed > 0 {
-			lost = append(lost, b.missed(ctx, order, missed)...)
+		if int(res.MatchedCount) == len(held) {
+			return nil
+		}
+		// Some have changed hands since the look, or this host itself has settled them. The
+		// others are as good as ever: whoever is told that a lease is lost kills its task.
+		if found, err = b.held(ctx, held); err != nil {
+			return err
+		}
+		for _, r := range order {
+			if found[r] == nil {
+				lost = append(lost, r.id)
+			}
 		}
 		return nil
 	})
