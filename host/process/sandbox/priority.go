@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 
@@ -63,14 +64,18 @@ func KillGroup(group int) {
 // speed gives all that is left in a cgroup the highest priority, each thread and each
 // session ("autogroup") of it: where the kernel shares the processor out by session, that of
 // a thread counts within its session only.
+//
+// The threads are those that the cgroup tells, and not looked up in /proc: what has been
+// looked up there of a process has to be forgotten by the kernel when the process is reaped,
+// and with threads that end at the same moment that can take milliseconds of two processors.
 func speed(dir string) {
+	for _, tid := range readPids(filepath.Join(dir, "cgroup.threads")) {
+		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)
+	}
 	own, _ := unix.Getsid(0)
 	for _, pid := range pidsIn(dir) {
 		if pid == os.Getpid() {
 			continue
-		}
-		for _, tid := range threadsOf(pid) {
-			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)
 		}
 		if session, err := unix.Getsid(pid); err == nil && session != own {
 			_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceLeast)), 0)
