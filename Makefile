@@ -65,7 +65,7 @@ chaos: ## misbehaving plugins of every kind beside a well-behaved one, and what 
 .PHONY: isolation
 isolation: ## the figures of docs/isolation.md: 500 kills, and 10,000 starts that leave nothing
 	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestKillLatency|TestFreshThroughput' ./host | grep -E '_test.go|^(---|ok|FAIL)'
-	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestNothingLeaks|TestFirstResult' ./host/process | grep -E '_test.go|^(---|ok|FAIL)'
+	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestNothingLeaks|TestFirstResult|TestStorm' ./host/process | grep -E '_test.go|^(---|ok|FAIL)'
 	$(GO) test -run '^$$' -bench Warm -benchtime 200x ./host/pool
 
 .PHONY: fuzz

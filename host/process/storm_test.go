@@ -3,7 +3,9 @@ package process
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,11 +27,14 @@ func TestStorm(t *testing.T) {
 		machine *sandbox.Machine
 		storms  []string
 	}{
-		{"version 2", v2, []string{"storm-8-0-each", "storm-64-1000-each"}},
-		{"version 1", v2.WithoutVersion2(), []string{"storm-8-0-each", "storm-64-1000-each"}},
-		{"no groups", v2.WithoutGroups(), []string{"storm-8-0-once", "storm-64-1000-once", "storm-4-20000-each"}},
+		{"version 2", v2, []string{"storm-8-0-each", "storm-16-2000-each"}},
+		{"version 1", v2.WithoutVersion2(), []string{"storm-8-0-each", "storm-16-2000-each"}},
+		{"no groups", v2.WithoutGroups(), []string{"storm-8-0-once", "storm-16-2000-once", "storm-4-20000-each"}},
 	} {
 		for _, storm := range c.storms {
+			if strings.HasPrefix(storm, "storm-8-0-") && os.Getenv("LEPTIR_FIGURES") == "" {
+				continue // make isolation: it can take all process ids of the machine for a moment
+			}
 			t.Run(c.name+" "+storm, func(t *testing.T) {
 				if c.name != "no groups" && !c.machine.Groups() {
 					t.Skip("no such groups can be made here")

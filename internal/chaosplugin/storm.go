@@ -41,7 +41,7 @@ func chain(pause *syscall.Timespec, each bool) {
 	var began, now syscall.Timespec
 	rawCall(syscall.SYS_CLOCK_GETTIME, 1, ptr(&began))
 	now = began
-	for now.Sec-began.Sec < 30 { // bounded, should nobody stop it
+	for now.Sec-began.Sec < 10 { // bounded, should nobody stop it
 		rawCall(syscall.SYS_CLOCK_GETTIME, 1, ptr(&now))
 		rawCall(syscall.SYS_NANOSLEEP, ptr(pause), 0)
 		switch fork() {
