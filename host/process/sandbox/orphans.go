@@ -106,8 +106,14 @@ func (c *Cell) Dead() {
 // Hunt goes on killing what a dead process has left, as it shows, and buries the dead. It
 // returns when nothing more is found, or soon all the same.
 func (c *Cell) Hunt() {
+	quiet, enough := 0, 1
+	if c.v2 == "" && c.v1["freezer"] == "" {
+		enough = 3 // the list of children can lack some while others of them end
+	}
 	for range escapeRounds {
-		if Sweep() == 0 {
+		if Sweep() > 0 {
+			quiet = 0
+		} else if quiet++; quiet == enough {
 			return
 		}
 		time.Sleep(escapeWait)
