@@ -62,9 +62,7 @@ type full struct{ *watched }
 func (f full) Unwrap() brokers.Broker { return f.watched.Broker }
 
 func startFull(t *testing.T, r *runner, o Options) *bundle {
-	b := &bundle{t: t, runner: r, store: &failing{Store: memorystore.New()}}
-	w := &watched{Broker: memorybroker.New()}
-	b.brokers = append(b.brokers, w)
+	b, w := lone(t, r)
 	o.Brokers = append(o.Brokers, Broker{Name: "b0", CountFor: 200 * time.Millisecond, Broker: full{w}})
 	return b.begin(o)
 }
@@ -177,9 +175,7 @@ func TestCancelThroughTheStores(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRunner(1, untilKilled)
-		b := &bundle{t: t, runner: r, store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = append(b.brokers, w)
+		b, w := lone(t, r)
 		b.begin(Options{Brokers: []Broker{{Name: "b0", Broker: doubtful{w}}}}) // no Canceller, as SQS
 		ids := b.push(0, 2, "demo.sleep")
 		time.Sleep(5 * time.Second)
@@ -211,9 +207,7 @@ func TestCancelledByItsRecord(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRunner(1, succeed)
-		b := &bundle{t: t, runner: r, store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = append(b.brokers, w)
+		b, w := lone(t, r)
 		at := time.Now()
 		rec := task.Record{ID: "x", Type: "demo.sleep", Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(at, 1)}}
 		cancel.Conclude(&rec, wish(0), time.Now())

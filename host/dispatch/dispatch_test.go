@@ -191,6 +191,12 @@ func start(t *testing.T, r *runner, o Options, priorities ...int) *bundle {
 	return b.begin(o)
 }
 
+// lone returns a bundle over one broker, whose dispatcher is still to begin.
+func lone(t *testing.T, r *runner) (*bundle, *watched) {
+	w := &watched{Broker: memorybroker.New()}
+	return &bundle{t: t, runner: r, store: &failing{Store: memorystore.New()}, brokers: []*watched{w}}, w
+}
+
 func (b *bundle) begin(o Options) *bundle {
 	o.Stores = append(o.Stores, Store{Name: "records", Store: b.store, Drop: false})
 	o.Pool, o.Logger, o.Host = b.runner, slog.New(slog.DiscardHandler), "test"
@@ -523,9 +529,7 @@ func TestRetriesThenDeadLetter(t *testing.T) {
 func TestRecordedAttemptIsOnlyAcked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, succeed))
 		done := b.push(0, 1, "demo.noop")[0]
 		unknown := b.push(0, 1, "demo.noop")[0]
 		_, err := w.Broker.Lease(t.Context(), 2, time.Second) // the host that dies

@@ -44,9 +44,7 @@ func TestGivenBackIsNoCrash(t *testing.T) {
 			}
 			return ended(task.Success)
 		}
-		b := &bundle{t: t, runner: newRunner(4, run), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, run))
 		b.begin(Options{MaxCrashes: 3, Brokers: []Broker{{Name: "b", Broker: doubtful{w}}}})
 		id := b.push(0, 1, "x")[0]
 		time.Sleep(5 * time.Minute)
@@ -72,9 +70,7 @@ func TestCrashesAreKeptWhileItRuns(t *testing.T) {
 			<-release
 			return ended(task.Success)
 		}
-		b := &bundle{t: t, runner: newRunner(1, run), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(1, run))
 		id := b.push(0, 1, "demo.poison")[0]
 		_, err := w.Broker.Lease(t.Context(), 1, time.Second) // the host that dies
 		require.NoError(t, err)
@@ -192,9 +188,7 @@ func TestComesBackWhileSettled(t *testing.T) {
 			}
 			return ended(task.Success)
 		}
-		b := &bundle{t: t, runner: newRunner(4, run), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, run))
 		b.begin(Options{MaxAttempts: 2, Backoff: func(int) time.Duration { return time.Millisecond },
 			EmptySleep: 10 * time.Millisecond, Brokers: []Broker{{Name: "b", Broker: late{watched: w, settle: 300 * time.Millisecond}}}})
 		id := b.push(0, 1, "demo.error")[0]
@@ -211,9 +205,7 @@ func TestComesBackWhileSettled(t *testing.T) {
 func TestLeasedWhileStopping(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, succeed))
 		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: late{watched: w, lease: 5 * time.Second}}}})
 		b.push(0, 4, "demo.noop")
 		time.Sleep(time.Second)

@@ -42,9 +42,7 @@ func (f *frozen) Lease(ctx context.Context, n int, ttl time.Duration) ([]brokers
 func TestLateAnswerRunsOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, succeed))
 		b.push(0, 4, "demo.noop")
 		b.begin(Options{Lease: 10 * time.Second, Brokers: []Broker{{Name: "b", Broker: &frozen{watched: w, stands: 12 * time.Second}}}})
 		time.Sleep(time.Minute)
@@ -110,9 +108,7 @@ func TestSettledByRecordInEveryStore(t *testing.T) {
 func TestRecordedThroughSeveralLostHosts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, newRunner(4, succeed))
 		id := b.push(0, 1, "demo.noop")[0]
 		require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.Completed, RetC: task.Success, Type: "demo.noop",
 			Run: task.Run{Attempt: 1, Delivery: task.DeliveryOrder(time.Now(), 1), Ended: time.Now().UTC()}}}))
@@ -137,9 +133,7 @@ func TestRetryRecordedByWrongClock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-				w := &watched{Broker: memorybroker.New()}
-				b.brokers = []*watched{w}
+				b, w := lone(t, newRunner(4, succeed))
 				id := b.push(0, 1, "demo.noop")[0]
 				_, err := w.Broker.Lease(t.Context(), 1, time.Second) // the host that is lost
 				require.NoError(t, err)
@@ -191,9 +185,7 @@ func TestOldCopyDoesNotRun(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := &bundle{t: t, runner: newRunner(4, succeed), store: &failing{Store: memorystore.New()}}
-				w := &watched{Broker: memorybroker.New()}
-				b.brokers = []*watched{w}
+				b, w := lone(t, newRunner(4, succeed))
 				id := b.push(0, 1, "demo.noop")[0]
 				require.NoError(t, b.store.Put(t.Context(), []task.Record{{ID: id, Status: task.Completed, RetC: task.Error, Type: "demo.noop",
 					Run: task.Run{Attempt: 3, Delivery: task.DeliveryOrder(time.Now(), 3), Ended: time.Now().UTC()}}}))

@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,33 +16,6 @@ import (
 	memorystore "github.com/backplane/leptir/metastore/memory"
 	"github.com/backplane/leptir/task"
 )
-
-// outage is a broker that can be down.
-type outage struct {
-	*watched
-	down atomic.Bool
-}
-
-func (o *outage) Lease(ctx context.Context, n int, ttl time.Duration) ([]brokers.Delivery, error) {
-	if o.down.Load() {
-		return nil, errDown
-	}
-	return o.watched.Lease(ctx, n, ttl)
-}
-
-func (o *outage) Extend(ctx context.Context, ttl time.Duration, ds []brokers.Delivery) ([]task.ID, error) {
-	if o.down.Load() {
-		return nil, errDown
-	}
-	return o.watched.Extend(ctx, ttl, ds)
-}
-
-func (o *outage) Settle(ctx context.Context, ss []brokers.Settlement) ([]task.ID, error) {
-	if o.down.Load() {
-		return nil, errDown
-	}
-	return o.watched.Settle(ctx, ss)
-}
 
 // Tasks have ended, with their records, and the broker goes down before it hears of that. When
 // it is back it hands them, their leases over, to the very host that has yet to settle them:
@@ -61,17 +33,15 @@ func TestRedeliveredToTheHostThatHasRecorded(t *testing.T) {
 					}
 					return ended(task.Success)
 				}
-				b := &bundle{t: t, runner: newRunner(4, run), store: &failing{Store: memorystore.New()}}
-				o := &outage{watched: &watched{Broker: memorybroker.New()}}
-				b.brokers = []*watched{o.watched}
+				b, w := lone(t, newRunner(4, run))
 				b.push(0, 1, "first")
 				b.push(0, 1, "second")
-				b.begin(Options{Lease: 10 * time.Second, Brokers: []Broker{{Name: "b", Broker: o}}})
+				b.begin(Options{Lease: 10 * time.Second, Brokers: []Broker{{Name: "b", Broker: w}}})
 				time.Sleep(50 * time.Millisecond)
 				require.Len(t, b.runner.ran(), 2)
-				o.down.Store(true)
+				w.fail.Store(true)
 				time.Sleep(down)
-				o.down.Store(false)
+				w.fail.Store(false)
 				time.Sleep(time.Minute)
 				require.Equal(t, brokers.Stats{}, b.counts(0))
 				require.Len(t, b.runner.ran(), 2, "each has run once")

@@ -9,10 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	memorybroker "github.com/backplane/leptir/brokers/memory"
 	"github.com/backplane/leptir/host/pool"
 	"github.com/backplane/leptir/host/process"
-	memorystore "github.com/backplane/leptir/metastore/memory"
 	"github.com/backplane/leptir/task"
 )
 
@@ -66,9 +64,7 @@ func TestAlive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := stuck{newRunner(1, succeed), make(chan struct{})}
-		b := &bundle{t: t, runner: r.runner, store: &failing{Store: memorystore.New()}}
-		w := &watched{Broker: memorybroker.New()}
-		b.brokers = []*watched{w}
+		b, w := lone(t, r.runner)
 		b.Dispatcher = New(Options{Brokers: []Broker{{Name: "b", Broker: w}}, Stores: []Store{{Name: "records", Store: b.store}},
 			Pool: r, Logger: slog.New(slog.DiscardHandler), Host: "test", Lease: 30 * time.Second, EmptySleep: time.Second})
 		require.NoError(t, b.Alive(t.Context()), "idle")
