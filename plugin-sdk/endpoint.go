@@ -81,39 +81,56 @@ func (e *endpoint) handshake() string {
 	return line + "\n"
 }
 
-// mutualTLS makes a certificate for this process, and a configuration by which it talks to
-// nobody but the owner of the client's certificate (go-plugin's AutoMTLS). cert is the
-// process's own as it stands in the handshake.
+// options returns the options of the server that are about who may connect.
+func (e *endpoint) options() []grpc.ServerOption {
+	if e.creds != nil { // by which host and plugin know each other
+		return []grpc.ServerOption{grpc.Creds(e.creds)}
+	}
+	if creds := peerCredentials(os.Getenv(protocol.EnvHostPID)); creds != nil {
+		return []grpc.ServerOption{grpc.Creds(creds)}
+	}
+	return nil
+}
+
+// mutualTLS makes a configuration by which this process talks to nobody but the owner of the
+// client's certificate (go-plugin's AutoMTLS). cert is the process's own as it stands in the
+// handshake.
 func mutualTLS(clientPEM string) (config *tls.Config, cert string, err error) {
 	clients := x509.NewCertPool()
 	if !clients.AppendCertsFromPEM([]byte(clientPEM)) {
 		return nil, "", errors.New("the host's certificate in " + envClientCert + " cannot be read")
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	own, err := ownCertificate()
 	if err != nil {
 		return nil, "", fmt.Errorf("make a certificate: %w", err)
 	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{own},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients,
+		MinVersion: tls.VersionTLS12,
+	}, base64.RawStdEncoding.EncodeToString(own.Certificate[0]), nil
+}
+
+// ownCertificate makes a key, and a certificate that signs itself.
+func ownCertificate() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 128))
 	if err != nil {
-		return nil, "", fmt.Errorf("make a certificate: %w", err)
+		return tls.Certificate{}, err
 	}
 	const name = "localhost" // the client asks for it
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name, Organization: []string{"leptir plugin"}}, DNSNames: []string{name},
 		NotBefore: time.Now().Add(-30 * time.Second), NotAfter: time.Now().AddDate(30, 0, 0),
-		IsCA: true, BasicConstraintsValid: true, // it signs itself
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return nil, "", fmt.Errorf("make a certificate: %w", err)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: clients,
-		MinVersion: tls.VersionTLS12,
-	}, base64.RawStdEncoding.EncodeToString(der), nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 // registerOwn registers what go-plugin's client asks of every plugin: whether it is well,

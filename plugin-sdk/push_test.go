@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/backplane/leptir/internal/pluginpb"
+	"github.com/backplane/leptir/task"
 )
 
 func (h *testHost) nextPush() *pluginpb.Push {
@@ -139,4 +140,13 @@ func TestPushIsChecked(t *testing.T) {
 	}
 	_, err = (&NewTask{Type: "t.x", Params: json.RawMessage(`{"a":}`)}).message()
 	require.ErrorContains(t, err, "not a JSON object")
+}
+
+// The SDK cannot import what hosts are made of; it has their limits all the same.
+func TestLimitsAreThoseOfHosts(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, task.MostAttempts, mostAttempts)
+	require.Equal(t, task.MaxParamsBytes, MaxParamsBytes)
+	require.Equal(t, task.MaxIDBytes, maxNameBytes)
+	require.Equal(t, task.MaxTypeBytes, maxNameBytes)
 }

@@ -88,17 +88,6 @@ func serveHost(p *Plugin) int {
 	return exitGraceful
 }
 
-// options returns the options of the server that are about who may connect.
-func (e *endpoint) options() []grpc.ServerOption {
-	if e.creds != nil { // by which host and plugin know each other
-		return []grpc.ServerOption{grpc.Creds(e.creds)}
-	}
-	if creds := peerCredentials(os.Getenv(protocol.EnvHostPID)); creds != nil {
-		return []grpc.ServerOption{grpc.Creds(creds)}
-	}
-	return nil
-}
-
 // serverOptions returns the options of the server that are not about who may connect.
 func serverOptions() []grpc.ServerOption {
 	const window = 4 << 20 // bytes under way without an acknowledgement
