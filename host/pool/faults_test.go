@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/backplane/leptir/host/process"
+	"github.com/backplane/leptir/internal/pluginpb"
 	"github.com/backplane/leptir/internal/testbin"
 	"github.com/backplane/leptir/task"
 )
@@ -240,4 +242,41 @@ func TestLogCallsAreLimited(t *testing.T) {
 	}, 30*time.Second, 5*time.Millisecond)
 	require.Greater(t, passed, 900, "a burst is let through")
 	require.Greater(t, told, lines/2)
+}
+
+// Answers to pushes that a process does not read are not kept without end.
+func TestAnswersThatAreNotRead(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{demo(t)})
+	j := b.job("demo.sleep", map[string]any{"seconds": 600}, 0)
+	require.NoError(t, b.Submit([]*Job{j}))
+	var w *worker
+	require.Eventually(t, func() bool {
+		b.call(func() {
+			for _, g := range b.groups {
+				for busy := range g.busy {
+					w = busy
+				}
+			}
+		})
+		return w != nil && w.proc.Progress().Begun == 1
+	}, 20*time.Second, 5*time.Millisecond)
+	require.NoError(t, syscall.Kill(w.proc.PID(), syscall.SIGSTOP))
+	reply := &pluginpb.PushReply{Id: strings.Repeat("x", 200)}
+	ended := func() bool {
+		select {
+		case <-w.proc.Done():
+			return true
+		default:
+			return false
+		}
+	}
+	for n := 0; n < 20*repliesMost && !ended(); n++ {
+		w.answer(reply)
+	}
+	o := b.wait(1)[j.Task.ID]
+	require.Equal(t, Died, o.Kind)
+	require.Equal(t, process.ReasonProtocol, o.Exit.Reason)
+	require.Contains(t, o.Exit.Detail, "does not read the answers")
 }

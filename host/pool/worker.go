@@ -3,7 +3,6 @@ package pool
 import (
 	"cmp"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -94,7 +93,6 @@ type worker struct {
 // event is what a worker tells the pool's loop.
 type event struct {
 	worker   *worker
-	events   int // of the plugin's message, of which some are outcomes
 	outcomes []Outcome
 	requeue  []*Job // to be run by another process, in this order, ahead of all others
 	recalled bool   // the answer to a recall has come: the worker can be used again
@@ -372,187 +370,6 @@ func (w *worker) retire() {
 	w.timer.Reset(2 * retireGrace)
 	w.mu.Unlock()
 	w.post(nil)
-}
-
-// patience is how much of a plugin's talk is listened to at once: messages that bring no
-// result, of which a plugin can send as many as it likes. One that goes on and on is read
-// slower, so that it waits, and not the host.
-type patience struct {
-	left  float64
-	since time.Time
-}
-
-const (
-	talkMost   = 5000 // messages at once
-	talkPerSec = 5000 // and so many a second
-	talkEvents = 20   // of which each may tell of so much without counting for more
-)
-
-// heed waits if there has been too much talk.
-func (p *patience) heed(m *pluginpb.PluginMessage) {
-	for _, e := range m.GetEvents() {
-		if e.GetResult() != nil || e.GetRecalled() != nil {
-			return
-		}
-	}
-	now := time.Now()
-	cost := max(1, float64(len(m.GetEvents()))/talkEvents)
-	p.left = min(talkMost, p.left+talkPerSec*now.Sub(p.since).Seconds()) - cost
-	p.since = now
-	if p.left < 0 {
-		time.Sleep(time.Duration(-p.left / talkPerSec * float64(time.Second)))
-	}
-}
-
-func (w *worker) receiveLoop() {
-	var talk patience
-	for {
-		m, err := w.proc.Recv()
-		if err != nil {
-			w.end()
-			return
-		}
-		talk.heed(m)
-		if ev := w.take(m, time.Now()); len(ev.outcomes) > 0 || ev.recalled {
-			w.pool.events <- ev
-		}
-	}
-}
-
-// take deals with a message of the plugin, up to the first event that breaks a rule.
-func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
-	ev := event{worker: w, events: len(m.GetEvents())}
-	for _, e := range m.GetEvents() {
-		if problem := w.handle(&ev, e, now); problem != "" {
-			w.proc.Kill(process.ReasonProtocol, problem)
-			break
-		}
-	}
-	if len(ev.outcomes) > 0 {
-		w.mu.Lock()
-		w.arm(now)
-		w.mu.Unlock()
-	}
-	return ev
-}
-
-// handle deals with one event of the plugin, an untrusted process. It returns what rule
-// the event breaks, or "".
-func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem string) {
-	switch k := e.GetKind().(type) {
-	case *pluginpb.Event_Result:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if len(w.window) == 0 {
-			return fmt.Sprintf("it answered task %.128q, which it was not running", k.Result.GetId())
-		}
-		j := w.window[0]
-		if k.Result.GetId() != string(j.Task.ID) {
-			return fmt.Sprintf("it answered task %.128q while it was running %q", k.Result.GetId(), j.Task.ID)
-		}
-		w.window[0] = nil
-		w.window = w.window[1:]
-		if len(w.window) > 0 && w.window[0].doomed {
-			w.proc.Kill(w.window[0].reason, w.window[0].detail)
-		}
-		started := w.headSince
-		w.headSince = now
-		if ev.outcomes == nil {
-			ev.outcomes = make([]Outcome, 0, min(ev.events, 1+len(w.window)))
-		}
-		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
-			Started: started, Duration: now.Sub(started), Result: k.Result, Dump: j.dump})
-	case *pluginpb.Event_Recalled:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if !w.recalled {
-			return "it gave tasks back that nobody asked for"
-		}
-		w.recalled, ev.recalled = false, true
-		// What was not begun is a tail of the window.
-		n := len(w.window) - len(k.Recalled.GetIds())
-		if n < 0 {
-			return "it gave back more tasks than it had"
-		}
-		for i, id := range k.Recalled.GetIds() {
-			if string(w.window[n+i].Task.ID) != id {
-				return fmt.Sprintf("it gave back task %.128q out of order", id)
-			}
-		}
-		ev.requeue = append(ev.requeue, w.window[n:]...)
-		w.window = w.window[:n:n]
-		// Those tasks will not be begun, so the numbering goes back with them.
-		w.sentCount -= uint64(len(k.Recalled.GetIds()))
-	case *pluginpb.Event_Log:
-		w.log(w.running(k.Log.GetId()), k.Log, now)
-	case *pluginpb.Event_State:
-		if j := w.running(k.State.GetId()); j != nil {
-			w.pool.observer.State(j, k.State)
-		}
-	case *pluginpb.Event_Progress:
-		if j := w.running(k.Progress.GetId()); j != nil {
-			w.pool.observer.Progress(j, k.Progress)
-		}
-	case *pluginpb.Event_Report:
-		if o, ok := w.pool.observer.(ReportObserver); ok {
-			if j := w.running(k.Report.GetId()); j != nil {
-				o.Report(j, w.plugin, w.proc.PID(), k.Report)
-			}
-		}
-	case *pluginpb.Event_Push:
-		seq := k.Push.GetSeq()
-		j := w.running(k.Push.GetId())
-		if j == nil {
-			w.answer(&pluginpb.PushReply{Seq: seq, Error: "only a running task can push"})
-			return ""
-		}
-		w.pool.observer.Push(j, k.Push, func(r *pluginpb.PushReply) {
-			r.Seq = seq
-			w.answer(r)
-		})
-	case *pluginpb.Event_Dump:
-		if j := w.running(k.Dump.GetId()); j != nil {
-			text := k.Dump.GetText()
-			w.mu.Lock()
-			j.dump = string(text[:min(len(text), maxDump)])
-			w.mu.Unlock()
-		}
-	}
-	return ""
-}
-
-// log passes a task's line on to the host's log, as far as the process may fill that.
-func (w *worker) log(j *Job, l *pluginpb.Log, now time.Time) {
-	if !w.pool.observer.Logs(l.GetLevel()) || !w.logRate.Allow(len(l.GetMessage())+len(l.GetAttrs()), now) {
-		return
-	}
-	w.tellSuppressed(now)
-	w.pool.observer.Log(w.plugin, w.proc.PID(), j, l)
-}
-
-// tellSuppressed logs how many lines have been suppressed since it was last told.
-func (w *worker) tellSuppressed(now time.Time) {
-	if notice := w.logRate.Notice(); notice != "" {
-		w.logRate.Told()
-		w.pool.observer.Log(w.plugin, w.proc.PID(), nil,
-			&pluginpb.Log{Time: now.UnixNano(), Level: int32(slog.LevelWarn), Message: "log calls of tasks: " + notice})
-	}
-}
-
-// running returns the job of that id if the process may be running it. With windows the
-// plugin can be ahead of the results that have arrived, so any job of the window will do.
-func (w *worker) running(id string) *Job {
-	if id == "" {
-		return nil
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, j := range w.window {
-		if string(j.Task.ID) == id {
-			return j
-		}
-	}
-	return nil
 }
 
 // end deals with the end of the stream: it waits for the process to be dead, then settles
