@@ -64,10 +64,6 @@ func KillGroup(group int) {
 // speed gives all that is left in a cgroup the highest priority, each thread and each
 // session ("autogroup") of it: where the kernel shares the processor out by session, that of
 // a thread counts within its session only.
-//
-// The threads are those that the cgroup tells, and not looked up in /proc: what has been
-// looked up there of a process has to be forgotten by the kernel when the process is reaped,
-// and with threads that end at the same moment that can take milliseconds of two processors.
 func speed(dir string) {
 	for _, tid := range readPids(filepath.Join(dir, "cgroup.threads")) {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)

@@ -183,9 +183,9 @@ func TestFolderSize(t *testing.T) {
 	require.Zero(t, folderSize(filepath.Join(dir, "nothing")))
 }
 
-// What is in a cell dies by its group alone, whatever it has done to hide.
-func TestCellKill(t *testing.T) {
-	t.Parallel()
+// withGroups returns this machine with a place for groups of the test's own, or skips the test.
+func withGroups(t *testing.T) *Machine {
+	t.Helper()
 	parent := ""
 	if os.Geteuid() == 0 {
 		parent = "/leptir-test-" + uuid.NewString()[:8]
@@ -194,6 +194,25 @@ func TestCellKill(t *testing.T) {
 	if !m.Groups() {
 		t.Skip("no cgroup can be made here")
 	}
+	return m
+}
+
+// requireCleanEnd closes the sandbox and demands that its groups are gone.
+func requireCleanEnd(t *testing.T, s *Sandbox) {
+	t.Helper()
+	require.NoError(t, s.Close())
+	for _, dir := range s.Groups() {
+		require.NoDirExists(t, dir)
+		if strings.HasPrefix(filepath.Base(filepath.Dir(dir)), "leptir-test-") {
+			_ = os.Remove(filepath.Dir(dir)) // where other runs of the test are not there still
+		}
+	}
+}
+
+// What is in a cell dies by its group alone, whatever it has done to hide.
+func TestCellKill(t *testing.T) {
+	t.Parallel()
+	m := withGroups(t)
 	for name, m := range map[string]*Machine{"version 2": m, "freezer": m.WithoutVersion2()} {
 		t.Run(name, func(t *testing.T) {
 			if !m.Groups() {
@@ -201,7 +220,7 @@ func TestCellKill(t *testing.T) {
 			}
 			s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
 			home := t.TempDir()
-			c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, Limits{})
+			c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, Limits{CPUMax: 1})
 			require.NoError(t, err)
 			pidFile := filepath.Join(home, "pid")
 			cmd := exec.Command("setsid", "setsid", "sh", "-c", "sleep 60 & echo $! > "+pidFile+".new; mv "+pidFile+".new "+pidFile+"; wait")
@@ -219,6 +238,7 @@ func TestCellKill(t *testing.T) {
 				pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
 				return pid > 0
 			}, 10*time.Second, time.Millisecond)
+			requireHastened(t, c, pid)
 			require.True(t, c.Kill())
 			require.Eventually(t, func() bool {
 				st, ok := statOf(pid)
@@ -228,27 +248,38 @@ func TestCellKill(t *testing.T) {
 			c.Dead()
 			c.Hunt()
 			require.NoError(t, c.Close())
-			require.NoError(t, s.Close())
-			for _, dir := range s.Groups() {
-				require.NoDirExists(t, dir)
-				if parent != "" {
-					_ = os.Remove(filepath.Dir(dir))
-				}
-			}
+			requireCleanEnd(t, s)
 		})
 	}
+}
+
+// requireHastened demands that what is to die gets the processor, though it has a quota and has
+// left its process group.
+func requireHastened(t *testing.T, c *Cell, pid int) {
+	t.Helper()
+	c.hasten()
+	if dir := c.v1["cpu"]; dir != "" {
+		require.EqualValues(t, -1, readInt(dir, "cpu.cfs_quota_us"))
+	} else if c.cpuByGroup() {
+		quota, err := os.ReadFile(filepath.Join(c.v2, "cpu.max"))
+		require.NoError(t, err)
+		require.Contains(t, string(quota), "max ")
+	}
+	if c.v2 == "" || os.Geteuid() != 0 {
+		return
+	}
+	speed(c.v2)
+	raw, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
+	require.NoError(t, err)
+	require.Equal(t, niceLeast, 20-raw)
 }
 
 // The group of a dead host is swept by the next one that makes its own beside it; that of a
 // living one is not.
 func TestGroupsOfDeadHostsAreSwept(t *testing.T) {
 	t.Parallel()
-	parent := ""
-	if os.Geteuid() == 0 {
-		parent = "/leptir-test-" + uuid.NewString()[:8]
-	}
-	m := Look(parent)
-	if !m.Groups() || m.hierarchies.v2 == nil {
+	m := withGroups(t)
+	if m.hierarchies.v2 == nil {
 		t.Skip("no cgroup of version 2 can be made here")
 	}
 	run := func() *Sandbox { return New(m, strings.ReplaceAll(uuid.NewString(), "-", "")) }
@@ -268,23 +299,13 @@ func TestGroupsOfDeadHostsAreSwept(t *testing.T) {
 	require.NoDirExists(t, left)
 	require.DirExists(t, kept)
 	require.NoError(t, living.Close())
-	require.NoError(t, next.Close())
-	if parent != "" {
-		require.NoError(t, os.Remove(filepath.Dir(kept)))
-	}
+	requireCleanEnd(t, next)
 }
 
 // A host whose groups somebody has removed, since they were empty, makes them anew.
 func TestRemovedGroupsAreMadeAnew(t *testing.T) {
 	t.Parallel()
-	parent := ""
-	if os.Geteuid() == 0 {
-		parent = "/leptir-test-" + uuid.NewString()[:8]
-	}
-	m := Look(parent)
-	if !m.Groups() {
-		t.Skip("no cgroup can be made here")
-	}
+	m := withGroups(t)
 	s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
 	home := t.TempDir()
 	for i := range 3 {
@@ -297,13 +318,7 @@ func TestRemovedGroupsAreMadeAnew(t *testing.T) {
 			}
 		}
 	}
-	require.NoError(t, s.Close())
-	for _, dir := range s.Groups() {
-		require.NoDirExists(t, dir)
-		if parent != "" {
-			_ = os.Remove(filepath.Dir(dir))
-		}
-	}
+	requireCleanEnd(t, s)
 }
 
 // A limit that the kernel should enforce, and does not since its group cannot be made, is told,
