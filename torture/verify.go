@@ -440,7 +440,7 @@ func (e *evidence) timedOut(id task.ID, before, again *journal.Run) bool {
 func (e *evidence) endedBeside(before *journal.Run) bool {
 	for i := range e.runs {
 		r := &e.runs[i]
-		if r.Host != before.Host || r.PID != before.PID || r.Outcome != "" || before.End.IsZero() ||
+		if r.Host != before.Host || r.PID != before.PID || r.Outcome != "" && r.Outcome != journal.Exit || before.End.IsZero() ||
 			r.Begin.Before(before.End) || r.Begin.After(before.End.Add(settling/4)) {
 			continue
 		}

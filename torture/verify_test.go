@@ -121,12 +121,17 @@ func TestVerdictOfWhatWentWrong(t *testing.T) {
 	}
 }
 
-// ends adds a task that ends its process on h0, and is done later.
-func (e *evidence) ends(id string, pid int, when float64) {
+// ends adds a task that ends its process on h0, and is done later. told says that its journal
+// tells of the end.
+func (e *evidence) ends(id string, pid int, when float64, told bool) {
 	o := order{id: task.ID(id), kind: "exit"}
 	o.params.Exits = 1
 	e.orders, e.pushed[o.id] = append(e.orders, o), noon
-	e.runs = append(e.runs, at(id, "h0", pid, 1, when, -1, ""), at(id, "h0", 8, 2, when+1, when+2, journal.OK))
+	end, outcome := -1.0, ""
+	if told {
+		end, outcome = when, journal.Exit
+	}
+	e.runs = append(e.runs, at(id, "h0", pid, 1, when, end, outcome), at(id, "h0", 8, 2, when+1, when+2, journal.OK))
 	e.records[0][o.id] = recordOf(e.runs[len(e.runs)-1], task.Success)
 }
 
@@ -161,8 +166,10 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			"host-stop of another host, which may have held the lock of the queue's file", func(e *evidence) { e.file = true }},
 		"its own host was stopped, too": {died, []struck{strikes(HostStop, 1, 10.5, 15), strikes(PluginStop, 0, 10.5, 15)}, false, "plugin-stop", func(e *evidence) { e.file = true }},
 		"the next task ended its process": {first, nil, false, "its process was ended by the next task, before its result had left it",
-			func(e *evidence) { e.ends("x", 1, 11.01) }},
-		"a task ended its process much later": {first, nil, false, "", func(e *evidence) { e.ends("x", 1, 12) }},
+			func(e *evidence) { e.ends("x", 1, 11.01, true) }},
+		"the next task ended its process before it could tell": {first, nil, false, "its process was ended by the next task, before its result had left it",
+			func(e *evidence) { e.ends("x", 1, 11.01, false) }},
+		"a task ended its process much later": {first, nil, false, "", func(e *evidence) { e.ends("x", 1, 12, true) }},
 		"its time limit was over": {first, nil, false, "its time limit was over before its result had left its process", func(e *evidence) {
 			e.runs[len(e.runs)-1].Attempt = 2
 			rec := recordOf(e.runs[len(e.runs)-1], task.Success)
@@ -183,7 +190,7 @@ func TestCausesOfSecondRuns(t *testing.T) {
 			"given back as a copy, by a host that was cut off before it could delete the first", func(e *evidence) { e.noIDs = true }},
 		"no copies in a queue that knows ids": {at("a", "h0", 1, 1, 29.5, 29.6, journal.OK), []struck{strikes(HostDrain, 2, 20, 21)}, false, "", nil},
 		"no copies where nothing was struck":  {at("a", "h0", 1, 1, 29.5, 29.6, journal.OK), nil, false, "", func(e *evidence) { e.noIDs = true }},
-		"a task ended another process":        {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01) }},
+		"a task ended another process":        {first, nil, false, "", func(e *evidence) { e.ends("x", 7, 11.01, true) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
