@@ -52,7 +52,7 @@ func TestDroppedInWhileRunning(t *testing.T) {
 
 	fi, err := os.Stat(p.Staged)
 	require.NoError(t, err)
-	require.Equal(t, os.FileMode(0o500), fi.Mode())
+	require.Equal(t, os.FileMode(0o555), fi.Mode(), "run_as needs it to be executable by others")
 	for _, dir := range []string{filepath.Dir(p.Staged), filepath.Dir(filepath.Dir(p.Staged))} {
 		fi, err := os.Stat(dir)
 		require.NoError(t, err)

@@ -98,7 +98,9 @@ func (s *stage) add(f *found) (path, sum string, err error) {
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(dst, hash), io.LimitReader(src, f.print.size+1))
 	if err == nil {
-		err = dst.Chmod(0o500)
+		// By others, too: a user that the plugin runs as cannot come here, and is handed the
+		// file opened.
+		err = dst.Chmod(0o555)
 	}
 	if cerr := dst.Close(); err == nil {
 		err = cerr
