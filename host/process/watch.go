@@ -32,6 +32,7 @@ func (l *Launcher) watch() {
 		case <-l.quit:
 			return
 		case w := <-l.watching:
+			w.next = time.Now().Add(w.Interval())
 			all = append(all, w)
 		case <-timer.C:
 		}
@@ -64,15 +65,17 @@ func (l *Launcher) watch() {
 	}
 }
 
-// look kills the process if it has exceeded a limit.
+// look kills the process if it has exceeded a limit. What is due soon is looked at now, so that
+// all processes come to be looked at together: each look by itself would wake the host.
 func (w *watched) look(now time.Time) {
-	if now.Before(w.next) {
+	interval := w.Interval()
+	if now.Before(w.next.Add(-interval / 2)) {
 		return
 	}
 	if b := w.Look(now); b != nil {
 		w.process.Kill(reasonOf(b), b.Detail)
 	}
-	w.next = now.Add(w.Interval())
+	w.next = now.Add(interval)
 }
 
 func reasonOf(b *sandbox.Breach) Reason {

@@ -32,7 +32,7 @@ type Cell struct {
 	gaps []Gap // what turned out not to be enforced, though the machine looked as if it were
 
 	v2    string // its group of version 2, "" where there is none
-	v2fd  *os.File
+	v2fd  int    // its folder, -1 once it is closed or where there is none
 	v2has []string
 	v1    map[string]string // its groups of version 1, by controller
 	doors []door
@@ -63,7 +63,7 @@ func (s *Sandbox) Cell(p Place, l Limits) (c *Cell, err error) {
 	if err := s.strict(&l); err != nil {
 		return nil, err
 	}
-	c = &Cell{limits: l, machine: s.machine, cookie: p.Cookie, home: p.Home, work: p.Work, binary: p.Binary, v1: map[string]string{}}
+	c = &Cell{limits: l, machine: s.machine, cookie: p.Cookie, home: p.Home, work: p.Work, binary: p.Binary, v2fd: -1, v1: map[string]string{}}
 	defer func() {
 		if err != nil {
 			_ = c.Close()
@@ -129,7 +129,7 @@ func (s *Sandbox) groups(c *Cell, name string) error {
 	if dir, opened, err := s.child("", name); opened {
 		if err == nil {
 			c.v2, c.v2has = dir, s.v2has
-			if c.v2fd, err = openDir(dir); err != nil {
+			if c.v2fd, err = openKernel(dir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
 				return fmt.Errorf("cgroup: %w", err)
 			}
 			has := func(controller string) bool { return slices.Contains(s.v2has, controller) }
@@ -164,10 +164,6 @@ func (s *Sandbox) groups(c *Cell, name string) error {
 	return nil
 }
 
-func openDir(path string) (*os.File, error) {
-	return os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
-}
-
 // Start runs start, which forks the process with the given attributes, on a thread of its
 // own, which all that confines it is inherited from. The thread lives until Over is called:
 // when it ends the kernel kills the process.
@@ -175,8 +171,8 @@ func (c *Cell) Start(attr *syscall.SysProcAttr, start func() (pid int, err error
 	// A group of its own, not a session: where the kernel shares processor time out by
 	// session ("autogroup"), one that has had more than its share is slow to die.
 	attr.Setpgid, attr.Pdeathsig = true, syscall.SIGKILL
-	if c.v2fd != nil {
-		attr.UseCgroupFD, attr.CgroupFD = true, int(c.v2fd.Fd())
+	if c.v2fd >= 0 {
+		attr.UseCgroupFD, attr.CgroupFD = true, c.v2fd
 	}
 	if c.identity != nil {
 		attr.Credential = c.identity.credential()
@@ -296,7 +292,7 @@ func (c *Cell) Settle() {
 	c.mu.Lock()
 	pid := c.leader
 	c.mu.Unlock()
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", pid), []byte(strconv.Itoa(oomScore)), 0)
+	_ = writeKernel(fmt.Sprintf("/proc/%d/oom_score_adj", pid), strconv.Itoa(oomScore))
 }
 
 // Over tells that the process is dead and reaped.
@@ -351,8 +347,9 @@ func (c *Cell) Close() error {
 		d.close()
 	}
 	c.doors = nil
-	if c.v2fd != nil {
-		c.v2fd.Close()
+	if c.v2fd >= 0 {
+		_ = unix.Close(c.v2fd)
+		c.v2fd = -1
 	}
 	var errs []error
 	if c.v2 != "" {

@@ -1,9 +1,7 @@
 package sandbox
 
 import (
-	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -111,17 +109,12 @@ func writable(dir string) bool { return unix.Access(dir, unix.W_OK|unix.X_OK) ==
 
 // writeFile writes a value to a file of a group, which must be there.
 func writeFile(dir, name, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(value)
-	return errors.Join(err, f.Close())
+	return writeKernel(filepath.Join(dir, name), value)
 }
 
 // readInt reads a file that holds one number; 0 where it cannot.
 func readInt(dir, name string) int64 {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readKernel(filepath.Join(dir, name))
 	if err != nil {
 		return 0
 	}
@@ -131,7 +124,7 @@ func readInt(dir, name string) int64 {
 
 // readKey reads one number of a file of lines "key number"; 0 where it cannot.
 func readKey(dir, name, key string) int64 {
-	b, err := os.ReadFile(filepath.Join(dir, name))
+	b, err := readKernel(filepath.Join(dir, name))
 	if err != nil {
 		return 0
 	}
@@ -146,17 +139,8 @@ func readKey(dir, name, key string) int64 {
 
 // pidsIn returns the processes of a group.
 func pidsIn(dir string) (pids []int) {
-	f, err := os.Open(filepath.Join(dir, "cgroup.procs"))
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if pid, err := strconv.Atoi(s.Text()); err == nil && pid > 0 {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
+	pids = readPids(filepath.Join(dir, "cgroup.procs"))
+	return slices.DeleteFunc(pids, func(pid int) bool { return pid <= 0 }) // one of another namespace
 }
 
 // killByList kills what is in a group, round after round until nothing is, with the group

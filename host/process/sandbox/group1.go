@@ -2,9 +2,10 @@ package sandbox
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 // v1Limit writes the limits of a group of a controller of version 1.
@@ -38,33 +39,35 @@ func v1Limit(dir, controller string, l *Limits) error {
 // leaves again for the host's own. A thread that writes "0" there moves itself, at no cost
 // to any other; what it starts while it is inside is born inside.
 type door struct {
-	in, out *os.File
+	inside, outside string // the files
+	in, out         int    // their descriptors
 }
 
 func openDoor(inside, outside string) (d door, err error) {
-	if d.in, err = os.OpenFile(filepath.Join(inside, "tasks"), os.O_WRONLY, 0); err != nil {
+	d.inside, d.outside = filepath.Join(inside, "tasks"), filepath.Join(outside, "tasks")
+	if d.in, err = openKernel(d.inside, unix.O_WRONLY); err != nil {
 		return d, fmt.Errorf("cgroup: %w", err)
 	}
-	if d.out, err = os.OpenFile(filepath.Join(outside, "tasks"), os.O_WRONLY, 0); err != nil {
-		d.in.Close()
+	if d.out, err = openKernel(d.outside, unix.O_WRONLY); err != nil {
+		_ = unix.Close(d.in)
 		return d, fmt.Errorf("cgroup: %w", err)
 	}
 	return d, nil
 }
 
-func (d door) enter() error { return move(d.in) }
-func (d door) leave() error { return move(d.out) }
+func (d door) enter() error { return move(d.in, d.inside) }
+func (d door) leave() error { return move(d.out, d.outside) }
 
-func move(f *os.File) error {
-	if _, err := f.WriteString("0"); err != nil {
+func move(fd int, path string) error {
+	if err := writeTo(fd, path, "0"); err != nil {
 		return fmt.Errorf("cgroup: %w", err)
 	}
 	return nil
 }
 
 func (d door) close() {
-	d.in.Close()
-	d.out.Close()
+	_ = unix.Close(d.in)
+	_ = unix.Close(d.out)
 }
 
 // v1Kill kills all that is in a group of the freezer.

@@ -79,13 +79,13 @@ func delegated(dir string) bool {
 
 // v2Available returns the controllers that groups below a group could have.
 func v2Available(dir string) []string {
-	b, _ := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	b, _ := readKernel(filepath.Join(dir, "cgroup.controllers"))
 	return strings.Fields(string(b))
 }
 
 // v2Given returns the controllers that groups below a group have.
 func v2Given(dir string) []string {
-	b, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	b, _ := readKernel(filepath.Join(dir, "cgroup.subtree_control"))
 	return strings.Fields(string(b))
 }
 

@@ -29,8 +29,8 @@ type Machine struct {
 // below which groups are made, as a path from the top of each hierarchy; "" is the one that
 // this program is in.
 func Look(parent string) *Machine {
-	mountinfo, _ := os.ReadFile("/proc/self/mountinfo")
-	cgroup, _ := os.ReadFile("/proc/self/cgroup")
+	mountinfo, _ := readKernel("/proc/self/mountinfo")
+	cgroup, _ := readKernel("/proc/self/cgroup")
 	m := &Machine{hierarchies: findHierarchies(string(mountinfo), string(cgroup), parent),
 		landlock: landlockABI(), root: os.Geteuid() == 0}
 	m.controllers = sync.OnceValue(m.lookControllers)

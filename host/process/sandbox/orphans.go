@@ -150,7 +150,7 @@ func Sweep() (left int) {
 			o.cookie, o.begun = lookupEnv(pid, protocol.EnvProcessID)
 		}
 		o.noteSession(time.Now())
-		o.cgroup, _ = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+		o.cgroup, _ = readKernel("/proc/" + strconv.Itoa(pid) + "/cgroup")
 		all = append(all, o)
 	}
 	bury, kill, unsure := sort(all, time.Now())

@@ -74,7 +74,7 @@ func speed(dir string) {
 			continue
 		}
 		if session, err := unix.Getsid(pid); err == nil && session != own {
-			_ = os.WriteFile(fmt.Sprintf("/proc/%d/autogroup", pid), []byte(strconv.Itoa(niceLeast)), 0)
+			_ = writeKernel(fmt.Sprintf("/proc/%d/autogroup", pid), strconv.Itoa(niceLeast))
 		}
 	}
 }

@@ -28,7 +28,7 @@ var pageSize = int64(os.Getpagesize())
 
 // readStat reads /proc/PID/stat or a thread's.
 func readStat(path string) (s procStat, ok bool) {
-	b, err := os.ReadFile(path)
+	b, err := readKernel(path)
 	if err != nil {
 		return s, false
 	}
@@ -81,7 +81,7 @@ func threadsOf(pid int) (tids []int) {
 }
 
 func readPids(file string) (pids []int) {
-	b, err := os.ReadFile(file)
+	b, err := readKernel(file)
 	if err != nil {
 		return nil
 	}
@@ -116,7 +116,7 @@ func cookieOf(pid int, variable string) string {
 // lookupEnv is like cookieOf, and reports whether there is any environment: a process that is
 // just about to execute a program has none.
 func lookupEnv(pid int, variable string) (value string, any bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	b, err := readKernel(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
 		return "", false
 	}
@@ -166,7 +166,7 @@ func busiestThread(pid int) (tid int) {
 const tick = int64(time.Second / 100)
 
 func firstNumber(path string) int64 {
-	b, _ := os.ReadFile(path)
+	b, _ := readKernel(path)
 	first, _, _ := strings.Cut(string(b), " ")
 	n, _ := strconv.ParseInt(first, 10, 64)
 	return n

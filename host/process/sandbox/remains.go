@@ -41,7 +41,7 @@ func (s *Sandbox) Remains() Remains {
 const sweepTimeout = 5 * time.Second
 
 func bootID() string {
-	b, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	b, _ := readKernel("/proc/sys/kernel/random/boot_id")
 	return string(bytes.TrimSpace(b))
 }
 

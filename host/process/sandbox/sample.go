@@ -48,10 +48,10 @@ func (s *Sampler) Look(now time.Time) *Breach {
 			return b
 		}
 	}
-	if s.groups && !now.Before(s.nextGroup) {
+	if s.groups && !now.Before(s.nextGroup.Add(-groupInterval/2)) {
 		s.nextGroup = now.Add(groupInterval)
-		if b := s.cell.Breach(s.cell.Usage()); b != nil {
-			return b
+		if oom, pids := s.cell.hits(); oom > 0 || pids > 0 {
+			return s.cell.Breach(s.cell.Usage())
 		}
 	}
 	if s.scratch && !now.Before(s.nextScratch) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -205,20 +207,18 @@ func (s *Sandbox) wantedOfV2() (wanted []string) {
 func removeGroup(dir string) error {
 	end := time.Now().Add(removeTimeout)
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		entries, err := os.ReadDir(dir)
-		for _, e := range entries {
-			if e.IsDir() {
-				_ = os.Remove(filepath.Join(dir, e.Name()))
-			}
-		}
-		if err == nil {
-			err = os.Remove(dir)
-		}
+		err := unix.Rmdir(dir)
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("cgroup is not let go of: %w", err)
+			return fmt.Errorf("cgroup %s is not let go of: %w", dir, err)
+		}
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if e.IsDir() {
+				_ = os.Remove(filepath.Join(dir, e.Name()))
+			}
 		}
 		time.Sleep(wait)
 	}
