@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"google.golang.org/grpc"
@@ -56,16 +57,13 @@ func newEndpoint() (*endpoint, error) {
 		}
 		e.creds, e.cert = credentials.NewTLS(config), cert
 	}
-	// The name is made by making a file, so that nobody else gets it.
-	f, err := os.CreateTemp(os.Getenv(envSocketDir), "plugin")
-	if err != nil {
-		return nil, fmt.Errorf("make a socket: %w", err)
+	dir := os.Getenv(envSocketDir)
+	if dir == "" {
+		dir = os.TempDir()
 	}
-	path := f.Name()
-	if err := errors.Join(f.Close(), os.Remove(path)); err != nil {
-		return nil, fmt.Errorf("make a socket: %w", err)
-	}
-	if e.listener, err = net.Listen("unix", path); err != nil {
+	// Nobody else has a socket of that name: Listen would fail.
+	var err error
+	if e.listener, err = net.Listen("unix", filepath.Join(dir, "plugin"+rand.Text()[:10])); err != nil {
 		return nil, fmt.Errorf("make a socket: %w", err)
 	}
 	return e, nil

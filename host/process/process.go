@@ -37,6 +37,9 @@ const (
 	tidyTimeout = 10 * time.Second
 	// describeTimeout bounds a Describe call where ctx has no deadline.
 	describeTimeout = 10 * time.Second
+	// stdinGrace is how long a process that is to end may take to heed the end of its stdin
+	// before its stream ends, too.
+	stdinGrace = 100 * time.Millisecond
 	// DefaultStartTimeout is the most time from fork to an open stream.
 	DefaultStartTimeout = 10 * time.Second
 )
@@ -349,25 +352,28 @@ func (p *Process) OutputSpent() bool { return p.runner.out.spent() }
 // of the first Kill is the one that Exit tells.
 func (p *Process) Kill(reason Reason, detail string) { p.runner.kill(reason, detail) }
 
-// Retire lets an idle process end by itself: no more tasks come, and after grace it is
-// killed. It does not wait. No Send and no call may follow.
+// Retire lets an idle process end by itself, one that has answered all that it was sent: its
+// stdin ends, and so does its stream if that does not tell it enough. After grace it is killed.
+// It does not wait. No Send and no call may follow.
 func (p *Process) Retire(grace time.Duration) {
 	p.runner.intend(ReasonRetired)
-	if p.spec.NoTasks {
-		_ = p.runner.lifeline.Close() // the end of its stdin is its end
-	} else {
-		_ = p.stream.CloseSend()
-	}
+	_ = p.runner.lifeline.Close()
 	p.launcher.wg.Add(1)
 	go func() {
 		defer p.launcher.wg.Done()
 		timeout := time.NewTimer(grace)
 		defer timeout.Stop()
+		hint := time.NewTimer(min(stdinGrace, grace/2))
+		defer hint.Stop()
 		ended := p.streamEnded
 		for {
 			select {
 			case <-p.runner.done:
 				return
+			case <-hint.C:
+				if !p.spec.NoTasks {
+					_ = p.stream.CloseSend()
+				}
 			case <-ended:
 				// All results are here. Hanging up tells the plugin so.
 				_ = p.conn.Close()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -114,8 +115,14 @@ func alive(pid int) bool {
 
 func TestRunAndRetire(t *testing.T) {
 	t.Parallel()
+	t.Run("by its stdin", func(t *testing.T) { testRunAndRetire(t) })
+	t.Run("by its stream", func(t *testing.T) { testRunAndRetire(t, "LEPTIR_TEST_NO_LIFELINE=1") })
+}
+
+func testRunAndRetire(t *testing.T, env ...string) {
+	t.Parallel()
 	b := setup(t)
-	p := b.start(t, "serve")
+	p := b.start(t, "serve", env...)
 	do(t, p, "ok", "ok", "stdio")
 	for i := range 3 {
 		m, err := p.Recv()
@@ -133,6 +140,44 @@ func TestRunAndRetire(t *testing.T) {
 	require.Positive(t, p.Exit().PeakMemory)
 	waitFor(t, "its remains", p.Gone())
 	require.Zero(t, b.Live())
+}
+
+// Of a process that lives for a while the kernel knows that it is to die before its host where
+// memory runs out; of one that has died nobody else's place is changed.
+func TestMemoryRunsOut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	p := b.start(t, "serve")
+	require.Eventually(t, func() bool {
+		score, err := os.ReadFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID()))
+		return err == nil && strings.TrimSpace(string(score)) == "500"
+	}, 10*time.Second, 10*time.Millisecond)
+	p.Kill(ReasonShutdown, "")
+	waitFor(t, "its remains", p.Gone())
+	require.False(t, p.runner.settling.Stop(), "stopped, or done, when it died")
+}
+
+// A process's death is heard of where the kernel tells it by a descriptor, and where it does not.
+func TestDeath(t *testing.T) {
+	t.Parallel()
+	for _, descriptor := range []bool{true, false} {
+		var d death
+		cmd := exec.Command("sleep", "0.2")
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+		if fd := d.descriptor(); descriptor {
+			cmd.SysProcAttr.PidFD = fd
+		}
+		require.NoError(t, cmd.Start())
+		began := time.Now()
+		d.wait(cmd.Process.Pid)
+		require.GreaterOrEqual(t, time.Since(began), 100*time.Millisecond)
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		require.NoError(t, err)
+		require.Contains(t, string(stat), ") Z ", "dead and not reaped")
+		require.Equal(t, -1, d.fd)
+		require.NoError(t, cmd.Wait())
+		d.close() // again, which does nothing
+	}
 }
 
 func TestEnvironmentIsNotHandedDown(t *testing.T) {

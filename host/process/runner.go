@@ -26,6 +26,11 @@ import (
 // and no longer, since a grandchild that has escaped may hold them open for ever.
 const pipeGrace = 100 * time.Millisecond
 
+// settleAfter is how long a process lives before its place among the victims of a machine that
+// runs out of memory is set. That is looked up below /proc, which the kernel has to forget again
+// when the process ends: of one that runs a single short task it would cost as much as the fork.
+const settleAfter = 50 * time.Millisecond
+
 // groupRunner runs one plugin process in a process group and a cell of its own,
 // and is the only one that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
 // handshake line of stdout and nothing of stderr: go-plugin's readers block on long lines
@@ -43,12 +48,14 @@ type groupRunner struct {
 	hsRead                   *io.PipeReader
 	hsWrite                  *io.PipeWriter
 	mark                     *mark
+	death                    death
 
 	procID atomic.Int64 // the pid; 0 before the start
 
 	mu       sync.Mutex
 	begun    bool // Start has been called
 	started  bool
+	settling *time.Timer
 	reaped   bool   // the pid may belong to somebody else from now on
 	intended Reason // why the first kill was sent
 	detail   string
@@ -66,7 +73,7 @@ func newGroupRunner(path string, args []string) *groupRunner {
 	r := &groupRunner{done: make(chan struct{}), drained: make(chan struct{})}
 	r.hsRead, r.hsWrite = io.Pipe()
 	r.cmd = exec.Command(path, args...)
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{PidFD: r.death.descriptor()}
 	return r
 }
 
@@ -84,6 +91,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 			if r.mark != nil {
 				r.mark.close()
 			}
+			r.death.close()
 			r.nothingStarted()
 		}
 	}()
@@ -110,7 +118,6 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	if err = r.fork(); err != nil {
 		return err
 	}
-	r.cell.Settle()
 	inR.Close()
 	outW.Close()
 	errW.Close()
@@ -119,6 +126,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	r.procID.Store(int64(r.cmd.Process.Pid))
 	r.mu.Lock()
 	r.started = true
+	r.settling = time.AfterFunc(settleAfter, r.settle)
 	killed := r.intended != ""
 	r.mu.Unlock()
 	if killed {
@@ -139,6 +147,15 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	})
 	go r.reap(&readers)
 	return nil
+}
+
+// settle does what is only worth it for a process that lives for a while.
+func (r *groupRunner) settle() {
+	r.mu.Lock() // keeps the pid from being reaped, and from going to somebody else
+	defer r.mu.Unlock()
+	if !r.reaped {
+		r.cell.Settle()
+	}
 }
 
 // fork starts the process in its cell.
@@ -217,11 +234,11 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	pid := r.cmd.Process.Pid
 	// Wait without reaping first: as long as the dead leader is not reaped its pid, and so
 	// the group's id, cannot go to somebody else.
-	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
-	}
+	r.death.wait(pid)
 	r.mu.Lock()
 	sandbox.KillGroup(pid)
 	r.reaped = true
+	r.settling.Stop()
 	r.mu.Unlock()
 	r.cell.Kill()
 	_ = r.cmd.Wait() // stdio are files: whoever holds them, this returns

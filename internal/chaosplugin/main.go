@@ -68,11 +68,11 @@ func main() {
 		time.Sleep(time.Minute)
 		return
 	}
-	// Read stdin as the SDK does: its end means that the host is gone.
+	// Read stdin as the SDK does: its end means that the host is gone, or wants no more.
 	if os.Getenv("LEPTIR_TEST_NO_LIFELINE") == "" {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
-			os.Exit(3)
+			os.Exit(0)
 		}()
 	}
 	// go-plugin replaces os.Stdout and os.Stderr while it serves; these stay real.
