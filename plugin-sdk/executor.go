@@ -260,7 +260,8 @@ func (x *executor) send() {
 	} else {
 		j.base.end(r)
 	}
-	x.out.putResult(e, resultSize(r))
+	waiting := x.in.rest() // before the host can know of the end: it may end an idle process at once
+	x.out.putResult(e, resultSize(r), waiting)
 	x.in.mark.ended()
 	x.job = job{}
 }

@@ -124,6 +124,15 @@ func (in *inbox) cancel(id, reason string) {
 	}
 }
 
+// rest says that the running task has come to its end: what is left is to send its result. It
+// returns how many tasks wait.
+func (in *inbox) rest() (waiting int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.busy = false
+	return len(in.waiting) - in.head
+}
+
 // idle reports whether no task runs or waits.
 func (in *inbox) idle() bool {
 	in.mu.Lock()

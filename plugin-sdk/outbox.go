@@ -15,10 +15,15 @@ const (
 	maxProgressBytes = 1 << 10
 	// fullBytes of waiting events hold up the start of the next task.
 	fullBytes = 8 << 20
+	// holdFor is how long results of short tasks may be held back for others to go with them,
+	// while the process has more to do: to send one costs as much as tens of microseconds of
+	// work, and disturbs the task that runs.
+	holdFor = 3 * time.Millisecond
 )
 
 // outbox holds the events that wait to be sent to the host, in the order of their making.
-// One goroutine sends them, each time all that has gathered: no event waits for another.
+// One goroutine sends them, each time all that has gathered. No event waits for another but
+// results, as holdFor says.
 type outbox struct {
 	pushes pushes
 
@@ -32,6 +37,11 @@ type outbox struct {
 	logBytes int // of the log lines and error reports among them
 	closed   bool
 	broken   bool // nobody reads any more: drop everything
+
+	results int         // of those that wait
+	held    bool        // what waits are results that are held back
+	release *time.Timer // ends that; nil before the first
+	sent    time.Time   // when something was last taken to be sent
 
 	allProgress bool // also what is out of date when it is sent
 
@@ -53,25 +63,56 @@ func (o *outbox) put(e *pluginpb.Event, size int) {
 	o.add(e, size)
 }
 
-// putResult adds the result of a task, after which nothing of the task may follow.
-func (o *outbox) putResult(e *pluginpb.Event, size int) {
+// putResult adds the result of a task, after which nothing of the task may follow. more is how
+// many tasks the process has yet to run: the host hands it others when it hears of results, so
+// that it must hear in time.
+func (o *outbox) putResult(e *pluginpb.Event, size, more int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tellDropped()
-	o.add(e, size)
+	o.results++
+	if more <= o.results || len(o.waiting) > 0 && !o.held || time.Since(o.sent) >= holdFor {
+		o.add(e, size)
+		return
+	}
+	if !o.append(e, size) || o.held {
+		return
+	}
+	o.held = true
+	if o.release == nil {
+		o.release = time.AfterFunc(holdFor, o.letGo)
+	} else {
+		o.release.Reset(holdFor)
+	}
 }
 
-// add appends with the lock held.
+// letGo sends what is held back.
+func (o *outbox) letGo() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.held {
+		o.held = false
+		o.more.Signal()
+	}
+}
+
+// add appends with the lock held, and has all sent that waits.
 func (o *outbox) add(e *pluginpb.Event, size int) {
+	if o.append(e, size) && (o.held || len(o.waiting) == 1) {
+		o.held = false
+		o.more.Signal()
+	}
+}
+
+// append appends with the lock held, unless nobody would send it.
+func (o *outbox) append(e *pluginpb.Event, size int) bool {
 	if o.broken || o.closed {
-		return
+		return false
 	}
 	o.waiting = append(o.waiting, e)
 	o.sizes = append(o.sizes, size)
 	o.bytes += size
-	if len(o.waiting) == 1 {
-		o.more.Signal()
-	}
+	return true
 }
 
 // putLog adds a log line if there is room, else counts it.
@@ -176,8 +217,12 @@ func (o *outbox) breakOff() {
 func (o *outbox) take() ([]*pluginpb.Event, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for len(o.waiting) == 0 && !o.closed && !o.broken {
+	for (len(o.waiting) == 0 || o.held) && !o.closed && !o.broken {
 		o.more.Wait()
+	}
+	o.results, o.held, o.sent = 0, false, time.Now()
+	if o.release != nil {
+		o.release.Stop()
 	}
 	if len(o.waiting) == 0 {
 		return nil, false

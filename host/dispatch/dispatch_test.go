@@ -199,7 +199,10 @@ func lone(t *testing.T, r *runner) (*bundle, *watched) {
 
 func (b *bundle) begin(o Options) *bundle {
 	o.Stores = append(o.Stores, Store{Name: "records", Store: b.store, Drop: false})
-	o.Pool, o.Logger, o.Host = b.runner, slog.New(slog.DiscardHandler), "test"
+	o.Logger, o.Host = slog.New(slog.DiscardHandler), "test"
+	if o.Pool == nil {
+		o.Pool = b.runner
+	}
 	if o.Lease == 0 {
 		o.Lease = 30 * time.Second
 	}

@@ -29,41 +29,57 @@ const (
 	maxReason = 2 << 10
 )
 
+const (
+	// gatherFor is the least time between two lots of outcomes while they are of less than
+	// gatherEnough tasks: to record and to settle each short task by itself costs more than the
+	// task. After a quiet moment the first goes at once, and no worker waits for it.
+	gatherFor    = 2 * time.Millisecond
+	gatherEnough = 32
+)
+
 // receive turns outcomes into records and settlements until the pool is closed.
 func (d *Dispatcher) receive() {
 	for outcomes := range d.o.Pool.Outcomes() {
-		d.inPool.Add(-int64(len(outcomes)))
-		now := time.Now()
-		records := make([]task.Record, 0, len(outcomes))
-		settlements := map[*source][]brokers.Settlement{}
-		for i := range outcomes {
-			o := &outcomes[i]
-			if u, ok := o.Job.Tag.(*undoing); ok {
-				d.reverted(u, o, now)
-				continue
-			}
-			dv := o.Job.Tag.(*delivery)
-			if !dv.source.stillOurs(dv, now) {
-				// Whoever has it now records and settles it.
-				dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
-				continue
-			}
-			// A record is made where it stays: it is large, and one is made for every task.
-			records = append(records, task.Record{})
-			rec := &records[len(records)-1]
-			st, recorded := d.conclude(o, dv, now, rec)
-			d.reportOutcome(o, dv, rec, st)
-			undone := d.toBeUndone(dv, st) && d.undo(dv, rec, st, o)
-			if undone || !recorded {
-				records = records[:len(records)-1]
-			}
-			if undone {
-				continue
-			}
-			settlements[dv.source] = append(settlements[dv.source], st)
+		d.ended(outcomes)
+		if len(outcomes) < gatherEnough {
+			time.Sleep(gatherFor)
 		}
-		d.finish(records, settlements)
 	}
+}
+
+// ended records and settles what has become of jobs.
+func (d *Dispatcher) ended(outcomes []pool.Outcome) {
+	d.inPool.Add(-int64(len(outcomes)))
+	now := time.Now()
+	records := make([]task.Record, 0, len(outcomes))
+	settlements := map[*source][]brokers.Settlement{}
+	for i := range outcomes {
+		o := &outcomes[i]
+		if u, ok := o.Job.Tag.(*undoing); ok {
+			d.reverted(u, o, now)
+			continue
+		}
+		dv := o.Job.Tag.(*delivery)
+		if !dv.source.stillOurs(dv, now) {
+			// Whoever has it now records and settles it.
+			dv.source.forget([]brokers.Settlement{{ID: dv.Task.ID, Token: dv.Token}})
+			continue
+		}
+		// A record is made where it stays: it is large, and one is made for every task.
+		records = append(records, task.Record{})
+		rec := &records[len(records)-1]
+		st, recorded := d.conclude(o, dv, now, rec)
+		d.reportOutcome(o, dv, rec, st)
+		undone := d.toBeUndone(dv, st) && d.undo(dv, rec, st, o)
+		if undone || !recorded {
+			records = records[:len(records)-1]
+		}
+		if undone {
+			continue
+		}
+		settlements[dv.source] = append(settlements[dv.source], st)
+	}
+	d.finish(records, settlements)
 }
 
 // finish records, then settles: in this order, so that a host that dies between the two

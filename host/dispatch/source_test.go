@@ -101,7 +101,7 @@ func TestPausedQueue(t *testing.T) {
 			require.Equal(t, brokers.Stats{Ready: 10, Paused: true}, b.counts(0))
 			require.LessOrEqual(t, b.brokers[0].leases.Load()+b.brokers[0].stats.Load(), int64(250))
 			require.NoError(t, p.Resume(t.Context()))
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 			require.Equal(t, brokers.Stats{}, b.counts(0))
 			b.stop()
 		})

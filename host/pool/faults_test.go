@@ -280,3 +280,24 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 	require.Equal(t, process.ReasonProtocol, o.Exit.Reason)
 	require.Contains(t, o.Exit.Detail, "does not read the answers")
 }
+
+// A pool whose workers all work asks for many jobs at once, not for each by itself; where
+// somebody waits it asks at once.
+func TestJobsAreWantedInLots(t *testing.T) {
+	t.Parallel()
+	p := &Pool{opts: Options{Workers: 2}, changed: make(chan struct{}, 1), groups: map[string]*group{}}
+	p.typical.add(windowBudget / 8)
+	g := newGroup(Plugin{})
+	p.groups["demo"] = g
+	a, b := &worker{busy: true}, &worker{busy: true}
+	g.busy[a], g.busy[b] = struct{}{}, struct{}{}
+	const full = 2 * 2 * 8 // two windows for each worker
+	for _, c := range []struct{ held, want int }{{full, 0}, {full/2 + 1, 0}, {full / 2, full / 2}, {3, full - 3}} {
+		a.held = c.held
+		p.publish()
+		require.Equal(t, c.want, p.Want(), c.held)
+	}
+	a.held, b.busy = full-1, false
+	p.publish()
+	require.Equal(t, 1, p.Want(), "for the worker that is free")
+}

@@ -23,7 +23,7 @@ import (
 // bundle is a pool over real processes, and all outcomes so far.
 type bundle struct {
 	*Pool
-	t        *testing.T
+	t        testing.TB
 	launcher *process.Launcher
 
 	mu       sync.Mutex

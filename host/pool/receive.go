@@ -28,14 +28,16 @@ func (w *worker) receiveLoop() {
 // take deals with a message of the plugin, up to the first event that breaks a rule.
 func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
 	ev := event{worker: w}
-	results := 0
 	for _, e := range m.GetEvents() {
 		if e.GetResult() != nil {
-			results++
+			ev.results++
 		}
 	}
-	if results > 0 { // of a hostile plugin there can be more than its window holds
-		ev.outcomes = make([]Outcome, 0, min(results, windowMax))
+	if ev.results > 0 { // of a hostile plugin there can be more than its window holds
+		ev.outcomes = make([]Outcome, 0, min(ev.results, windowMax))
+		w.mu.Lock()
+		ev.since = w.headSince
+		w.mu.Unlock()
 	}
 	for _, e := range m.GetEvents() {
 		if problem := w.handle(&ev, e, now); problem != "" {
@@ -70,10 +72,18 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		if len(w.window) > 0 && w.window[0].doomed {
 			w.proc.Kill(w.window[0].reason, w.window[0].detail)
 		}
-		started := w.headSince
+		// Of results that come together the plugin alone knows when each began and ended, within
+		// the time that all of them took. The last one's end is now, as far as the host knows.
+		started, took := ev.since, now.Sub(ev.since)
+		if ev.results--; ev.results > 0 {
+			if d := time.Duration(k.Result.GetDuration()); d > 0 && d < took {
+				took = d
+			}
+		}
+		ev.since = started.Add(took)
 		w.headSince = now
 		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
-			Started: started, Duration: now.Sub(started), Result: k.Result, Dump: j.dump})
+			Started: started, Duration: took, Result: k.Result, Dump: j.dump})
 	case *pluginpb.Event_Recalled:
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -172,7 +172,7 @@ func (p *Pool) spawn(g *group, free int, starts *int, now time.Time) {
 
 // publish tells how many more jobs are wanted.
 func (p *Pool) publish() {
-	inHand, excess := len(p.pending), 0
+	inHand, excess, working := len(p.pending), 0, 0
 	for _, g := range p.groups {
 		n := len(g.queue)
 		if most := g.limit(p.opts.Workers) * p.typical.room(); n > most {
@@ -181,6 +181,9 @@ func (p *Pool) publish() {
 		}
 		for w := range g.busy {
 			n += w.held
+			if w.busy {
+				working++
+			}
 		}
 		inHand += n
 	}
@@ -192,7 +195,11 @@ func (p *Pool) publish() {
 				want *= 2 * room // one window ahead
 			}
 		}
+		full := want
 		want = max(0, want-inHand)
+		if want < full/2 && working >= p.opts.Workers {
+			want = 0 // nobody waits: better to be asked for many at once, later
+		}
 	}
 	if int64(want) != p.want.Swap(int64(want)) {
 		select {

@@ -55,34 +55,14 @@ func FuzzStream(f *testing.F) {
 		{Kind: &pluginpb.Event_Report{Report: &pluginpb.Report{Id: "a"}}},
 		{Kind: &pluginpb.Event_Result{}}}})
 
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	l, err := process.NewLauncher(f.TempDir(), quiet, hclog.NewNullLogger(), func(process.Line) {})
-	require.NoError(f, err)
-	f.Cleanup(func() { require.NoError(f, l.Close()) })
-	// A real process, but a dead one: it can be killed again and again.
-	proc, err := l.Start(f.Context(), process.Spec{Plugin: "demo", Path: testbin.Build(f, "plugins/demo")})
-	require.NoError(f, err)
-	proc.Kill(process.ReasonRetired, "")
-	for err == nil {
-		_, err = proc.Recv()
-	}
-	<-proc.Gone()
-
+	proc := deadProcess(f)
 	f.Fuzz(func(t *testing.T, b []byte, recalled bool) {
 		var m pluginpb.PluginMessage
 		if proto.Unmarshal(b, &m) != nil {
 			return
 		}
-		p := &Pool{observer: &bundle{t: t}}
-		w := &worker{pool: p, proc: proc, plugin: "demo", outbox: make(chan *pluginpb.HostMessage, 8), answers: make(chan struct{}, 1), recalled: recalled}
-		w.timer = time.AfterFunc(time.Hour, w.watch)
-		defer w.timer.Stop()
-		handed := []*Job{}
-		for i, id := range []task.ID{"a", "b", "c"} {
-			handed = append(handed, &Job{Task: task.Task{ID: id, Type: "demo.noop"}, Limit: time.Hour, seq: uint64(i + 1)})
-		}
-		w.window = append(w.window, handed...)
-		w.headSince = time.Now()
+		w, handed := workerOf(t, proc, "a", "b", "c")
+		w.recalled = recalled
 		ev := w.take(&m, time.Now())
 		var ended []*Job
 		for _, o := range ev.outcomes {
@@ -101,4 +81,66 @@ func FuzzStream(f *testing.F) {
 		}
 		require.LessOrEqual(t, len(w.replies), len(m.GetEvents()))
 	})
+}
+
+// deadProcess returns a real process, but a dead one: it can be killed again and again.
+func deadProcess(t testing.TB) *process.Process {
+	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	l, err := process.NewLauncher(t.TempDir(), quiet, hclog.NewNullLogger(), func(process.Line) {})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, l.Close()) })
+	proc, err := l.Start(t.Context(), process.Spec{Plugin: "demo", Path: testbin.Build(t, "plugins/demo")})
+	require.NoError(t, err)
+	proc.Kill(process.ReasonRetired, "")
+	for err == nil {
+		_, err = proc.Recv()
+	}
+	<-proc.Gone()
+	return proc
+}
+
+// workerOf returns a worker without a pool's loop that has been handed jobs just now.
+func workerOf(t testing.TB, proc *process.Process, ids ...task.ID) (w *worker, handed []*Job) {
+	w = &worker{pool: &Pool{observer: &bundle{t: t}}, proc: proc, plugin: "demo",
+		outbox: make(chan *pluginpb.HostMessage, 8), answers: make(chan struct{}, 1)}
+	w.timer = time.AfterFunc(time.Hour, w.watch)
+	t.Cleanup(func() { w.timer.Stop() })
+	for i, id := range ids {
+		handed = append(handed, &Job{Task: task.Task{ID: id, Type: "demo.noop"}, Limit: time.Hour, seq: uint64(i + 1)})
+	}
+	w.window = append(w.window, handed...)
+	w.headSince = time.Now()
+	return w, handed
+}
+
+// Of results that come together each has its own time, as far as the plugin can be believed.
+func TestResultsThatComeTogether(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	type span struct{ began, took time.Duration }
+	proc := deadProcess(t)
+	for name, c := range map[string]struct {
+		told []time.Duration
+		want []span
+	}{
+		"one is measured here":         {[]time.Duration{ms}, []span{{0, 10 * ms}}},
+		"several as the plugin tells":  {[]time.Duration{2 * ms, 3 * ms, ms}, []span{{0, 2 * ms}, {2 * ms, 3 * ms}, {5 * ms, 5 * ms}}},
+		"nobody has taken longer":      {[]time.Duration{time.Hour, ms, ms}, []span{{0, 10 * ms}, {10 * ms, 0}, {10 * ms, 0}}},
+		"or less than nothing":         {[]time.Duration{-time.Hour, ms}, []span{{0, 10 * ms}, {10 * ms, 0}}},
+		"what is not told is measured": {[]time.Duration{0, ms}, []span{{0, 10 * ms}, {10 * ms, 0}}},
+	} {
+		ids := []task.ID{"a", "b", "c"}[:len(c.told)]
+		w, _ := workerOf(t, proc, ids...)
+		begin := w.headSince
+		m := &pluginpb.PluginMessage{}
+		for i, d := range c.told {
+			m.Events = append(m.Events, &pluginpb.Event{Kind: &pluginpb.Event_Result{Result: &pluginpb.Result{Id: string(ids[i]), Duration: int64(d)}}})
+		}
+		var got []span
+		for _, o := range w.take(m, begin.Add(10*ms)).outcomes {
+			got = append(got, span{o.Started.Sub(begin), o.Duration})
+		}
+		require.Equal(t, c.want, got, name)
+		require.Equal(t, begin.Add(10*ms), w.headSince, "the next has begun when the last result came, as far as is known here")
+	}
 }

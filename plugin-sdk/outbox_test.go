@@ -1,0 +1,102 @@
+package sdk
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/internal/pluginpb"
+)
+
+// sent runs f in a bubble of time, with an outbox, and returns after how long which numbers of
+// events were sent together.
+func sent(t *testing.T, f func(o *outbox)) (batches []batch) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox()
+		begin := time.Now()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = o.sendAll(func(m *pluginpb.PluginMessage) error {
+				batches = append(batches, batch{time.Since(begin), len(m.Events)})
+				return nil
+			})
+		}()
+		synctest.Wait()
+		f(o)
+		o.close()
+		<-done
+	})
+	return batches
+}
+
+type batch struct {
+	at     time.Duration
+	events int
+}
+
+func (o *outbox) result(more int) {
+	e, r := newResult()
+	o.putResult(e, resultSize(r), more)
+	synctest.Wait()
+}
+
+// Results of short tasks leave together while the process has more to do, and none waits long.
+func TestResultsLeaveTogether(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		do   func(o *outbox)
+		want []batch
+	}{
+		"the first goes at once": {func(o *outbox) { o.result(100) }, []batch{{0, 1}}},
+		"those that follow wait for each other, for a while": {func(o *outbox) {
+			for range 9 {
+				o.result(100)
+				time.Sleep(ms)
+			}
+		}, []batch{{0, 1}, {3 * ms, 3}, {6 * ms, 3}, {9 * ms, 2}}},
+		"the last ones are not held back": {func(o *outbox) {
+			for more := range 4 {
+				o.result(3 - more)
+			}
+		}, []batch{{0, 1}, {0, 2}, {0, 1}}},
+		"nor are more than the process has yet to do": {func(o *outbox) {
+			for done := range 100 {
+				o.result(99 - done)
+			}
+		}, []batch{{0, 1}, {0, 50}, {0, 25}, {0, 12}, {0, 6}, {0, 3}, {0, 2}, {0, 1}}},
+		"a long task holds none back": {func(o *outbox) {
+			o.result(100)
+			time.Sleep(ms)
+			o.result(100)
+			time.Sleep(time.Minute)
+		}, []batch{{0, 1}, {ms + holdFor, 1}}},
+		"whatever else is to be told takes them along": {func(o *outbox) {
+			o.result(100)
+			o.result(100)
+			o.putLog(&pluginpb.Log{Id: "1", Message: "hello"})
+			synctest.Wait()
+			time.Sleep(ms)
+			o.result(100)
+			o.put(&pluginpb.Event{}, 1)
+			synctest.Wait()
+		}, []batch{{0, 1}, {0, 2}, {ms, 2}}},
+		"the end takes them along": {func(o *outbox) {
+			o.result(100)
+			o.result(100)
+		}, []batch{{0, 1}, {0, 1}}},
+		"broken off": {func(o *outbox) {
+			o.result(100)
+			o.result(100)
+			o.breakOff()
+		}, []batch{{0, 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.want, sent(t, c.do))
+		})
+	}
+}
