@@ -80,8 +80,14 @@ func TestDecodeOwnReadsWhatEncodeWrites(t *testing.T) {
 		{ID: NewID(), Type: "b", PushedAt: at, Undoes: "another"},
 		{ID: NewID(), Type: "b", PushedAt: at, MaxAttempts: 3},
 	} {
+		own, ok := encodeOwn(&want)
+		require.True(t, ok)
+		byJSON, err := encodeJSON(&want)
+		require.NoError(t, err)
+		require.JSONEq(t, string(byJSON), string(own))
 		b, err := Encode(&want)
 		require.NoError(t, err)
+		require.Equal(t, string(own), string(b))
 		got, ok := decodeOwn(b)
 		require.True(t, ok, "%s", b)
 		slow, err := decodeJSON(b)

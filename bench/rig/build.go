@@ -30,7 +30,7 @@ func buildPrograms(ctx context.Context, dir string) (Programs, error) {
 		{filepath.Join(Root(), "bench"), "./benchplugin", "0"},
 		{filepath.Join(Root(), "bench"), "./asynqworker", "1"},
 	} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", b.what)
+		cmd := exec.CommandContext(ctx, "go", "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", b.what)
 		cmd.Dir = b.in
 		cmd.Env = append(os.Environ(), "CGO_ENABLED="+b.cgo)
 		if out, err := cmd.CombinedOutput(); err != nil {

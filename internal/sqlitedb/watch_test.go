@@ -3,8 +3,10 @@ package sqlitedb
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -39,6 +41,7 @@ func TestWait(t *testing.T) {
 func TestPace(t *testing.T) {
 	t.Parallel()
 	p := newPace()
+	require.Equal(t, lookAgain, p.most, "there may have been a change just before")
 	var looks int
 	for sum := time.Duration(0); p.most < fallbackPoll; looks++ {
 		require.LessOrEqual(t, p.least, p.most)
@@ -62,6 +65,31 @@ func TestPace(t *testing.T) {
 		p.looked(false)
 	}
 	require.Equal(t, soonLook, p.least, "after a while of peace the first look is a quick one again")
+}
+
+// What can be seen only a moment after it was announced is seen soon, without another
+// announcement.
+func TestWaitLooksAgainSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "a.db")})
+		require.NoError(t, err)
+		defer db.Close()
+		db.f.watch.tried = true // without the operating system's help
+		time.Sleep(time.Minute)
+		var visible, seen time.Time
+		time.AfterFunc(time.Minute, func() {
+			visible = time.Now().Add(3 * time.Millisecond)
+			db.f.watch.announce()
+		})
+		require.NoError(t, db.Wait(t.Context(), func(context.Context) (time.Duration, error) {
+			if seen = time.Now(); visible.IsZero() || seen.Before(visible) {
+				return time.Hour, nil
+			}
+			return 0, nil
+		}))
+		require.Less(t, seen.Sub(visible), 10*time.Millisecond)
+	})
 }
 
 // TestAnnounce tells wake-ups from the fallback poll by the channel that only they close.

@@ -69,7 +69,7 @@ func buildOnce(pkg, path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	cmd := exec.Command("go", "build", "-o", path+".new", "./"+pkg)
+	cmd := exec.Command("go", "build", "-tags", "grpcnotrace", "-o", path+".new", "./"+pkg)
 	cmd.Dir = Root()
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as plugins should be built: they start sooner
 	if out, err := cmd.CombinedOutput(); err != nil {
