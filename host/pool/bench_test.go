@@ -17,12 +17,27 @@ import (
 	"github.com/backplane/leptir/task"
 )
 
-// BenchmarkWarm is what limits cost a task in a process that is there already: rounds of tasks,
-// one after the other, in turns without limits, with all but cpu_max, and with all. It tells the
-// median of what each turn took more than the turn without: what comes from beside changes from
-// turn to turn.
+// BenchmarkWarm is what limits cost a task in a process that is there already: rounds of tasks in
+// turns without limits, with all but cpu_max, and with all. It tells the median of what each turn
+// took more than the turn without: what comes from beside changes from turn to turn. Tasks
+// come one after the other, or many at once.
 func BenchmarkWarm(b *testing.B) {
-	const round = 100
+	for _, load := range []struct {
+		name, taskType, params string
+		round, atOnce          int
+	}{
+		{"no-op, one by one", "demo.noop", "", 100, 1},
+		{"no-op, many", "demo.noop", "", 4000, 2000},
+		{"1 ms, one by one", "demo.sleep", `{"seconds":0.001}`, 30, 1},
+		{"1 ms, many", "demo.sleep", `{"seconds":0.001}`, 50, 50},
+	} {
+		b.Run(load.name, func(b *testing.B) {
+			warm(b, load.round, load.atOnce, task.Task{Type: load.taskType, Params: []byte(load.params)})
+		})
+	}
+}
+
+func warm(b *testing.B, round, atOnce int, kind task.Task) {
 	most := sandbox.Limits{MemoryMax: 512 << 20, PidsMax: 512, OpenFiles: 1024, ScratchMax: 64 << 20,
 		NoNewPrivs: true, ProtectHost: true, PathsRead: []string{"/etc"}, NoNetwork: true}
 	all := most
@@ -46,10 +61,21 @@ func BenchmarkWarm(b *testing.B) {
 	n := 0
 	run := func(p *Pool, tasks int) float64 { // µs a task
 		began := time.Now()
-		for range tasks {
-			n++
-			require.NoError(b, p.Submit([]*Job{{Task: task.Task{ID: task.ID(strconv.Itoa(n)), Type: "demo.noop"}, Attempt: 1, Limit: time.Minute}}))
-			require.Equal(b, Ended, (<-p.Outcomes())[0].Kind)
+		for done := 0; done < tasks; {
+			jobs := make([]*Job, atOnce)
+			for i := range jobs {
+				n++
+				jobs[i] = &Job{Task: kind, Attempt: 1, Limit: time.Minute}
+				jobs[i].Task.ID = task.ID(strconv.Itoa(n))
+			}
+			require.NoError(b, p.Submit(jobs))
+			for left := atOnce; left > 0; {
+				for _, o := range <-p.Outcomes() {
+					require.Equal(b, Ended, o.Kind)
+					left--
+				}
+			}
+			done += atOnce
 		}
 		return float64(time.Since(began).Nanoseconds()) / 1000 / float64(tasks)
 	}

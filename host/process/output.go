@@ -3,6 +3,7 @@ package process
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,10 @@ const (
 	maxDump = 256 << 10
 	// skimEvery is after how many lines it is looked whether the next need a look.
 	skimEvery = 256
+	// A flood is read by this many bytes at a time with a rest after each, so that it takes no
+	// processor to itself, neither for the plugin's writing nor for the host's reading.
+	floodBytes = 64 << 10
+	floodRest  = time.Millisecond
 	// sinkQueue is how many lines of all processes may wait for the log.
 	sinkQueue = 4096
 )
@@ -37,7 +42,8 @@ type Line struct {
 }
 
 // output takes what one process prints: it keeps the last lines, and passes lines on at a
-// bounded rate. It never blocks, since whoever writes to it reads the plugin's pipes.
+// bounded rate. It never blocks, since whoever writes to it reads the plugin's pipes; calm is
+// what slows down a plugin that prints far more than anybody will see.
 type output struct {
 	plugin string
 	pid    func() int
@@ -81,6 +87,32 @@ func (o *output) spent() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.most > 0 && o.written > o.most
+}
+
+// flooded reports whether what comes now would only be counted.
+func (o *output) flooded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.most > 0 && o.written > o.most || o.rate.Full(time.Now())
+}
+
+// calm is a plugin's pipe that is read at leisure while the plugin floods it.
+type calm struct {
+	io.Reader
+	out  *output
+	read int // since the last rest
+}
+
+// Read implements io.Reader.
+func (c *calm) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	if c.read += n; c.read >= floodBytes {
+		c.read = 0
+		if c.out.flooded() {
+			time.Sleep(floodRest)
+		}
+	}
+	return n, err
 }
 
 // beginDump keeps what is written from now on as a dump, out of the log.

@@ -6,10 +6,13 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/backplane/leptir/internal/lograte"
 )
 
 func TestParseHandshake(t *testing.T) {
@@ -164,6 +167,42 @@ func TestFloodOfEmptyLines(t *testing.T) {
 	o := newOutput("p", func() int { return 1 }, 0, sink)
 	_, _ = o.writer("stderr").Write(bytes.Repeat([]byte("\n"), n))
 	require.Less(t, len(sink), n/4)
+}
+
+// A flood is read at leisure, by which whoever floods is slowed down; what is within the rate
+// is not.
+func TestFloodIsSlowedDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const mib = 1 << 20
+		o := newOutput("p", func() int { return 1 }, 0, make(chan Line, 1<<16))
+		read := func(bytes int) time.Duration {
+			began := time.Now()
+			line := strings.Repeat("a", 1023) + "\n"
+			n, err := io.Copy(o.writer("stderr"), &calm{Reader: io.LimitReader(&endless{line: line}, int64(bytes)), out: o})
+			require.NoError(t, err)
+			require.EqualValues(t, bytes, n)
+			return time.Since(began)
+		}
+		require.Zero(t, read(lograte.Burst/2))
+		require.InDelta(t, (100 * mib / floodBytes * floodRest).Seconds(), read(100*mib).Seconds(), 0.05)
+		time.Sleep(time.Minute)
+		require.Zero(t, read(lograte.Burst/2))
+	})
+}
+
+// endless reads as the same line again and again.
+type endless struct {
+	line string
+	at   int
+}
+
+func (e *endless) Read(p []byte) (n int, _ error) {
+	for n < len(p) {
+		c := copy(p[n:], e.line[e.at:])
+		n, e.at = n+c, (e.at+c)%len(e.line)
+	}
+	return n, nil
 }
 
 // A flood costs little more than to read it, and what it drops is counted all the same.

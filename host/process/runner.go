@@ -137,12 +137,12 @@ func (r *groupRunner) Start(context.Context) (err error) {
 	var readers sync.WaitGroup
 	readers.Go(func() {
 		w := r.out.writer("stdout")
-		filterStdout(r.stdout, r.hsWrite, w, r.refuse)
+		filterStdout(&calm{Reader: r.stdout, out: r.out}, r.hsWrite, w, r.refuse)
 		w.flush()
 	})
 	readers.Go(func() {
 		w := r.out.writer("stderr")
-		_, _ = io.Copy(w, r.stderr)
+		_, _ = io.Copy(w, &calm{Reader: r.stderr, out: r.out})
 		w.flush()
 	})
 	go r.reap(&readers)

@@ -14,6 +14,9 @@ const (
 	Burst = 1 << 20
 	// lineCost is what a line costs on top of its bytes: an empty one fills a log, too.
 	lineCost = 64
+	// fullBytes is how much is left at most when nothing is said to be: as much as a long
+	// line, so that a flood of lines of any length shows.
+	fullBytes = 8 << 10
 )
 
 // Limiter is the allowance of one process. The zero value is a full one. It is not safe
@@ -44,10 +47,10 @@ func (l *Limiter) earn(now time.Time) {
 	l.last = now
 }
 
-// Full reports whether not even an empty line may be logged now.
+// Full reports whether hardly a line may be logged now: one of fullBytes may not.
 func (l *Limiter) Full(now time.Time) bool {
 	l.earn(now)
-	return l.spent+lineCost > Burst
+	return l.spent+fullBytes > Burst
 }
 
 // Suppress counts a line that was not logged for another reason.

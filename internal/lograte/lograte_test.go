@@ -53,3 +53,17 @@ func Example() {
 	fmt.Println(logged, l.Notice())
 	// Output: 3971 (6029 lines dropped: more than 256 KiB/s)
 }
+
+// A flood shows as one whatever the length of its lines.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, size := range []int{0, 1, 1000, 8 << 10} {
+		var l lograte.Limiter
+		require.False(t, l.Full(now))
+		for l.Allow(size, now) {
+		}
+		require.True(t, l.Full(now), size)
+		require.False(t, l.Full(now.Add(time.Second)))
+	}
+}
