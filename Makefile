@@ -66,7 +66,7 @@ chaos: ## misbehaving plugins of every kind beside a well-behaved one, and what 
 isolation: ## the figures of docs/isolation.md: 500 kills, and 10,000 starts that leave nothing
 	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestKillLatency|TestFreshThroughput' ./host | grep -E '_test.go|^(---|ok|FAIL)'
 	LEPTIR_FIGURES=1 $(GO) test -timeout 30m -v -run 'TestNothingLeaks|TestFirstResult|TestStorm' ./host/process | grep -E '_test.go|^(---|ok|FAIL)'
-	$(GO) test -run '^$$' -bench Warm -benchtime 200x ./host/pool
+	$(GO) test -run '^$$' -bench Warm -benchtime 100x ./host/pool
 
 .PHONY: fuzz
 fuzz: ## run every fuzz test for FUZZTIME (default 30s)
