@@ -261,7 +261,14 @@ func (x *executor) send() {
 		j.base.end(r)
 	}
 	waiting := x.in.rest() // before the host can know of the end: it may end an idle process at once
-	x.out.putResult(e, resultSize(r), waiting)
+	leaving := x.out.putResult(e, resultSize(r), waiting)
 	x.in.mark.ended()
 	x.job = job{}
+	if leaving && waiting > 0 {
+		// Those who send go first: sending would disturb the next task, which might end the
+		// process before it is done.
+		for range 3 {
+			runtime.Gosched()
+		}
+	}
 }

@@ -19,6 +19,8 @@ const (
 	// while the process has more to do: to send one costs as much as tens of microseconds of
 	// work, and disturbs the task that runs.
 	holdFor = 3 * time.Millisecond
+	// fewResults that leave together are worth that the next task waits for them to be sent.
+	fewResults = 16
 )
 
 // outbox holds the events that wait to be sent to the host, in the order of their making.
@@ -65,18 +67,19 @@ func (o *outbox) put(e *pluginpb.Event, size int) {
 
 // putResult adds the result of a task, after which nothing of the task may follow. more is how
 // many tasks the process has yet to run: the host hands it others when it hears of results, so
-// that it must hear in time.
-func (o *outbox) putResult(e *pluginpb.Event, size, more int) {
+// that it must hear in time. It reports whether the result is about to be sent together with few
+// others: of the shortest tasks there are many.
+func (o *outbox) putResult(e *pluginpb.Event, size, more int) (leaving bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tellDropped()
 	o.results++
 	if more <= o.results || len(o.waiting) > 0 && !o.held || time.Since(o.sent) >= holdFor {
 		o.add(e, size)
-		return
+		return o.results <= fewResults
 	}
 	if !o.append(e, size) || o.held {
-		return
+		return false
 	}
 	o.held = true
 	if o.release == nil {
@@ -84,6 +87,7 @@ func (o *outbox) putResult(e *pluginpb.Event, size, more int) {
 	} else {
 		o.release.Reset(holdFor)
 	}
+	return false
 }
 
 // letGo sends what is held back.

@@ -4,8 +4,8 @@ import "time"
 
 const (
 	// windowBudget is how much work, by the measured run times, may lie in a process's
-	// window: what waits there cannot run elsewhere, so it is kept at a few milliseconds.
-	windowBudget = 10 * time.Millisecond
+	// window: what waits there cannot run elsewhere, so it is kept short.
+	windowBudget = 20 * time.Millisecond
 	// windowMax is the most tasks in a window, however short they are.
 	windowMax = 256
 	// windowBytes is how many bytes of parameters go into one message, the last task's not
