@@ -185,7 +185,7 @@ func TestChaos(t *testing.T) {
 	}
 	for i, m := range misdeeds {
 		if !long && i%7 != 0 && !m.root {
-			continue // TestChaosTogether has them all
+			continue // TestChaosTogether has those that need no limits of their own
 		}
 		t.Run(strings.ReplaceAll(m.name, " ", "_"), func(t *testing.T) {
 			if m.root && os.Geteuid() != 0 {

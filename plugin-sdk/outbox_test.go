@@ -100,3 +100,39 @@ func TestResultsLeaveTogether(t *testing.T) {
 		})
 	}
 }
+
+// Few results that are about to leave are worth waiting for, those of the shortest tasks not.
+func TestFewResultsLeaveFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox() // nobody sends
+		put := func(more int) bool {
+			e, r := newResult()
+			return o.putResult(e, resultSize(r), more)
+		}
+		require.True(t, put(100), "the first goes at once")
+		o.take()
+		require.False(t, put(100), "held back")
+		require.True(t, put(1), "few are left to run")
+		o.take()
+		for range fewResults {
+			require.False(t, put(100))
+		}
+		require.False(t, put(1), "too many to wait for")
+	})
+}
+
+// When a result can be seen, its process is idle: the host may end it at once.
+func TestIdleOnceAnswered(t *testing.T) {
+	t.Parallel()
+	in, out := newInbox(), newOutbox()
+	in.busy = true
+	x := newExecutor(t.Context(), nil, in, out)
+	x.job = job{msg: taskOf("t", "1"), refused: true, failure: &pluginpb.Failure{Message: "no"}}
+	require.False(t, in.idle())
+	x.send()
+	require.True(t, in.idle())
+	events, ok := out.take()
+	require.True(t, ok)
+	require.Len(t, events, 1)
+}

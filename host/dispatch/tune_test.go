@@ -2,7 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,8 +64,7 @@ func TestAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := stuck{newRunner(1, succeed), make(chan struct{})}
 		b, w := lone(t, r.runner)
-		b.Dispatcher = New(Options{Brokers: []Broker{{Name: "b", Broker: w}}, Stores: []Store{{Name: "records", Store: b.store}},
-			Pool: r, Logger: slog.New(slog.DiscardHandler), Host: "test", Lease: 30 * time.Second, EmptySleep: time.Second})
+		b.begin(Options{Brokers: []Broker{{Name: "b", Broker: w}}, Pool: r, EmptySleep: time.Second})
 		require.NoError(t, b.Alive(t.Context()), "idle")
 		b.push(0, 1, "x")
 		time.Sleep(time.Minute)

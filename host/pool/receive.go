@@ -25,9 +25,16 @@ func (w *worker) receiveLoop() {
 	}
 }
 
+// reading is a message that is being taken in, and what the pool is to hear of it.
+type reading struct {
+	event
+	since   time.Time // when the first of the tasks began whose results are still to be read
+	results int       // how many results those are
+}
+
 // take deals with a message of the plugin, up to the first event that breaks a rule.
 func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
-	ev := event{worker: w}
+	ev := reading{event: event{worker: w}}
 	for _, e := range m.GetEvents() {
 		if e.GetResult() != nil {
 			ev.results++
@@ -50,12 +57,12 @@ func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
 		w.arm(now)
 		w.mu.Unlock()
 	}
-	return ev
+	return ev.event
 }
 
 // handle deals with one event of the plugin, an untrusted process. It returns what rule
 // the event breaks, or "".
-func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem string) {
+func (w *worker) handle(ev *reading, e *pluginpb.Event, now time.Time) (problem string) {
 	switch k := e.GetKind().(type) {
 	case *pluginpb.Event_Result:
 		w.mu.Lock()
@@ -74,7 +81,7 @@ func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem st
 		}
 		// Of results that come together the plugin alone knows when each began and ended, within
 		// the time that all of them took. The last one's end is now, as far as the host knows.
-		started, took := ev.since, now.Sub(ev.since)
+		started, took := ev.since, max(0, now.Sub(ev.since))
 		if ev.results--; ev.results > 0 {
 			if d := time.Duration(k.Result.GetDuration()); d > 0 && d < took {
 				took = d

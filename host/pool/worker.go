@@ -94,10 +94,8 @@ type worker struct {
 type event struct {
 	worker   *worker
 	outcomes []Outcome
-	since    time.Time // when the first of the tasks began whose results are still to be taken in
-	results  int       // how many of those there are in the message
-	requeue  []*Job    // to be run by another process, in this order, ahead of all others
-	recalled bool      // the answer to a recall has come: the worker can be used again
+	requeue  []*Job // to be run by another process, in this order, ahead of all others
+	recalled bool   // the answer to a recall has come: the worker can be used again
 	dead     bool
 	exit     process.Exit
 }

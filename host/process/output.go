@@ -86,14 +86,17 @@ func (o *output) count(n int) (spent bool) {
 func (o *output) spent() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.most > 0 && o.written > o.most
+	return o.overdone()
 }
+
+// overdone is spent with o.mu held.
+func (o *output) overdone() bool { return o.most > 0 && o.written > o.most }
 
 // flooded reports whether what comes now would only be counted.
 func (o *output) flooded() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.most > 0 && o.written > o.most || o.rate.Full(time.Now())
+	return o.overdone() || o.rate.Full(time.Now())
 }
 
 // calm is a plugin's pipe that is read at leisure while the plugin floods it.
@@ -148,7 +151,7 @@ func (o *output) line(stream string, b []byte, cut bool) {
 		return
 	}
 	o.keep(text, begun)
-	if o.most > 0 && o.written > o.most {
+	if o.overdone() {
 		return
 	}
 	if !o.rate.Allow(len(text), now) {
@@ -212,7 +215,7 @@ func (o *output) lastLines(begun uint64) (lines []string) {
 func (o *output) skim(p []byte) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	spent := o.most > 0 && o.written > o.most
+	spent := o.overdone()
 	if o.dumping || !spent && !o.rate.Full(time.Now()) {
 		return p
 	}
