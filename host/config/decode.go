@@ -94,6 +94,9 @@ func (d *decoder) decodeStructs(body *hclsyntax.Body, where place, values ...ref
 				hint = where.elsewhere(attr.Name)
 			}
 			if hint == "" {
+				hint = inBlock(attr.Name, slots, names)
+			}
+			if hint == "" {
 				hint = didYouMean(attr.Name, names)
 				if near := slots[suggest(attr.Name, names)]; near != nil {
 					near.set = true // or it would be missed as well
@@ -130,6 +133,25 @@ func (d *decoder) decodeStructs(body *hclsyntax.Body, where place, values ...ref
 		}
 	}
 	return len(d.diags) == before
+}
+
+// inBlock says which of a block's own blocks has an attribute of that name; "" if none has.
+func inBlock(attribute string, slots map[string]*slot, names []string) string {
+	for _, name := range names {
+		s := slots[name]
+		if s.form != formBlock {
+			continue
+		}
+		t := s.value.Type()
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		fields, err := fieldsOf(t)
+		if err == nil && slices.ContainsFunc(fields, func(f field) bool { return f.name == attribute }) {
+			return fmt.Sprintf("; it stands in %s { … }", name)
+		}
+	}
+	return ""
 }
 
 // nested decodes one block inside another.
