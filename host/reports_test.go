@@ -55,6 +55,16 @@ func (in *inbox) reports() (all []report.Report) {
 	return all
 }
 
+// requireSigned has each of the webhook's requests carry the signature of its body.
+func (in *inbox) requireSigned(t *testing.T, secret string) {
+	t.Helper()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for i, head := range in.head {
+		require.Equal(t, webhook.Sign(secret, head.Get(webhook.HeaderTimestamp), in.got[i]), head.Get(webhook.HeaderSignature))
+	}
+}
+
 // events returns what Sentry's client has brought: one event in each envelope.
 func (in *inbox) events() (all []map[string]any) {
 	in.mu.Lock()
@@ -190,9 +200,7 @@ plugin "reporter" {
 	require.Equal(t, report.KindTimeout, r.Kind)
 	require.Equal(t, "time limit of 1s exceeded", r.Message)
 	require.JSONEq(t, fmt.Sprintf(`{"task_id":%q,"task_type":"demo.spin","time_limit":"1s"}`, spin.ID), string(r.Data))
-	for i, head := range hook.head {
-		require.Equal(t, webhook.Sign("secret-hunter2", head.Get(webhook.HeaderTimestamp), hook.got[i]), head.Get(webhook.HeaderSignature))
-	}
+	hook.requireSigned(t, "secret-hunter2")
 
 	kinds := map[string]int{}
 	for _, e := range sentry.events() {

@@ -72,6 +72,7 @@ func report(in io.Reader, out io.Writer) (failed bool, err error) {
 				fmt.Fprintf(out, "%s\t%s\t%.1fs\n", verdict, e.Package, e.Elapsed)
 			case e.Action == "pass":
 				passed++
+				fmt.Fprint(out, racesOf(kept))
 			case e.Action == "fail":
 				failures++
 				fmt.Fprint(out, kept)
@@ -107,6 +108,22 @@ func report(in io.Reader, out io.Writer) (failed bool, err error) {
 	}
 	fmt.Fprintf(out, "\n%d passed, %d failed, %d skipped\n", passed, failures, skipped)
 	return failed || failures > 0, nil
+}
+
+// racesOf cuts the race detector's reports from a test's output. They stand in the output
+// of whichever test printed last, while the tests that ran at the time are the ones to fail.
+func racesOf(output string) string {
+	const begin, end = "WARNING: DATA RACE\n", "==================\n"
+	var races strings.Builder
+	for {
+		_, rest, found := strings.Cut(output, begin)
+		if !found {
+			return races.String()
+		}
+		race, after, _ := strings.Cut(rest, end)
+		races.WriteString(begin + race + end)
+		output = after
+	}
 }
 
 // reasonOf finds what t.Skip was given in a skipped test's output: "    file.go:12: reason".

@@ -22,6 +22,16 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Package":"x/a","Test":"TestA"}
 {"Action":"fail","Package":"x/a","Elapsed":1}
 `, true, "    a_test.go:3: wrong\nFAIL\tx/a\t1.0s\n\n0 passed, 1 failed, 0 skipped\n"},
+		{"a race is told in the output of a test that passes", `{"Action":"output","Package":"x/a","Test":"TestA","Output":"==================\n"}
+{"Action":"output","Package":"x/a","Test":"TestA","Output":"WARNING: DATA RACE\n"}
+{"Action":"output","Package":"x/a","Test":"TestA","Output":"Read at 0x1 by goroutine 7:\n"}
+{"Action":"output","Package":"x/a","Test":"TestA","Output":"==================\n"}
+{"Action":"output","Package":"x/a","Test":"TestA","Output":"--- PASS: TestA\n"}
+{"Action":"pass","Package":"x/a","Test":"TestA"}
+{"Action":"output","Package":"x/a","Test":"TestB","Output":"    testing.go:1712: race detected during execution of test\n"}
+{"Action":"fail","Package":"x/a","Test":"TestB"}
+{"Action":"fail","Package":"x/a","Elapsed":1}
+`, true, "WARNING: DATA RACE\nRead at 0x1 by goroutine 7:\n==================\n    testing.go:1712: race detected during execution of test\nFAIL\tx/a\t1.0s\n\n1 passed, 1 failed, 0 skipped\n"},
 		{"a package that fails without a test", `{"Action":"output","Package":"x/a","Output":"panic: no\n"}
 {"Action":"fail","Package":"x/a","Elapsed":1}
 `, true, "panic: no\nFAIL\tx/a\t1.0s\n\n0 passed, 0 failed, 0 skipped\n"},
