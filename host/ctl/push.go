@@ -141,11 +141,13 @@ func (p *program) push(ctx context.Context, t task.Task, f *pushFlags, stderr io
 		return err
 	}
 	defer func() { _ = set.Close() }()
+	if w != nil {
+		if err := refuseDead(ctx, set, t); err != nil {
+			return err
+		}
+	}
 	ids, err := p.pushAll(ctx, set, t, f)
 	if err != nil || w == nil {
-		return err
-	}
-	if err := refuseDead(ctx, set, t); err != nil {
 		return err
 	}
 	if err := p.out.Flush(); err != nil {
@@ -197,8 +199,9 @@ func (p *program) printIDs(ids []task.ID, asJSON bool) (err error) {
 	return p.out.Flush()
 }
 
-// refuseDead reports a task that was pushed under an id that is among the dead letters: it
-// was left there, and waiting for it would be in vain.
+// refuseDead refuses to push a task under an id that is among the dead letters: it would be left
+// there, and waiting for it would be in vain. After the push one could not tell it from a task
+// that has run meanwhile and failed for good.
 func refuseDead(ctx context.Context, set *brokers.Set, t task.Task) error {
 	member := set.For(t.Priority)
 	inspector, ok := member.Broker.(brokers.Inspector)

@@ -382,7 +382,7 @@ func TestPushAndWait(t *testing.T) {
 		t.Parallel()
 		r := s.ctl("push", "fails", "-id", "p2", "-wait")
 		require.Equal(t, 1, r.code)
-		require.Contains(t, r.stdout, "p2  fails  error   0.250 s  no such; address\n")
+		require.Contains(t, r.stdout, "p2  fails  error   0.250 s  no such; address\n", r.stderr)
 		require.Equal(t, "leptirctl: task p2 failed: error\n", r.stderr)
 	})
 	t.Run("several run out of time", func(t *testing.T) {
@@ -430,7 +430,7 @@ func TestWaitInVain(t *testing.T) {
 	b := s.broker("default")
 	bury(t, b, task.Task{ID: "w2", Type: "x", At: time.Unix(1, 0)}, "no such address")
 	r = s.ctl("push", "x", "-id", "w2", "-wait", "-timeout", "1m")
-	require.Equal(t, result{1, "w2\n", "leptirctl: task w2 is among the dead letters of broker \"default\", where it stays; put it back with: leptirctl dead retry w2\n"}, r)
+	require.Equal(t, result{1, "", "leptirctl: task w2 is among the dead letters of broker \"default\", where it stays; put it back with: leptirctl dead retry w2\n"}, r)
 
 	// The id is printed before the wait.
 	ctx, interrupt := context.WithCancel(t.Context())
