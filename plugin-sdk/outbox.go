@@ -17,8 +17,13 @@ const (
 	fullBytes = 8 << 20
 	// holdFor is how long results of short tasks may be held back for others to go with them,
 	// while the process has more to do: to send one costs as much as tens of microseconds of
-	// work, and disturbs the task that runs.
-	holdFor = 3 * time.Millisecond
+	// work, and disturbs the task that runs. Only results are held that the mark keeps.
+	//
+	// They leave with the first result after the next beat of the clock, which is the same for all
+	// processes: the host is woken once for what all of them have. If none follows soon, they leave
+	// without.
+	beat  = 12 * time.Millisecond
+	after = 2 * time.Millisecond
 	// fewResults that leave together are worth that the next task waits for them to be sent.
 	fewResults = 16
 )
@@ -28,6 +33,7 @@ const (
 // results, as holdFor says.
 type outbox struct {
 	pushes pushes
+	mark   *mark // of the process; nil if there is none
 
 	mu       sync.Mutex
 	more     sync.Cond // the sender waits for events
@@ -52,8 +58,8 @@ type outbox struct {
 	droppedOf string          // the task whose they are
 }
 
-func newOutbox() *outbox {
-	o := &outbox{}
+func newOutbox(m *mark) *outbox {
+	o := &outbox{mark: m}
 	o.more.L, o.less.L = &o.mu, &o.mu
 	return o
 }
@@ -74,7 +80,10 @@ func (o *outbox) putResult(e *pluginpb.Event, size, more int) (leaving bool) {
 	defer o.mu.Unlock()
 	o.tellDropped()
 	o.results++
-	if more <= o.results || len(o.waiting) > 0 && !o.held || time.Since(o.sent) >= holdFor {
+	kept := o.mark.keep(e.GetResult())
+	now := time.Now()
+	next := now.Truncate(beat).Add(beat)
+	if !kept || more <= o.results || len(o.waiting) > 0 && !o.held || now.Truncate(beat).After(o.sent) {
 		o.add(e, size)
 		return o.results <= fewResults
 	}
@@ -82,10 +91,10 @@ func (o *outbox) putResult(e *pluginpb.Event, size, more int) (leaving bool) {
 		return false
 	}
 	o.held = true
-	if o.release == nil {
-		o.release = time.AfterFunc(holdFor, o.letGo)
+	if d := next.Add(after).Sub(now); o.release == nil {
+		o.release = time.AfterFunc(d, o.letGo)
 	} else {
-		o.release.Reset(holdFor)
+		o.release.Reset(d)
 	}
 	return false
 }
@@ -253,6 +262,7 @@ func (o *outbox) take() ([]*pluginpb.Event, bool) {
 		o.sizes = append(o.sizes[:0], o.sizes[n:]...)
 		return batch, true
 	}
+	o.mark.turn() // the message before has been sent
 	batch := o.waiting
 	o.waiting, o.spare = o.spare[:0], batch
 	o.sizes = o.sizes[:0]

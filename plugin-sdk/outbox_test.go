@@ -1,3 +1,5 @@
+//go:build linux
+
 package sdk
 
 import (
@@ -8,13 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/backplane/leptir/internal/pluginpb"
+	"github.com/backplane/leptir/internal/protocol"
 )
 
 // sent runs f in a bubble of time, with an outbox, and returns after how long which numbers of
 // events were sent together.
 func sent(t *testing.T, f func(o *outbox)) (batches []batch) {
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox()
+		o := newOutbox(memoryMark())
 		begin := time.Now()
 		done := make(chan struct{})
 		go func() {
@@ -53,11 +56,29 @@ func TestResultsLeaveTogether(t *testing.T) {
 	}{
 		"the first goes at once": {func(o *outbox) { o.result(100) }, []batch{{0, 1}}},
 		"those that follow wait for each other, for a while": {func(o *outbox) {
-			for range 9 {
+			for range 30 {
 				o.result(100)
 				time.Sleep(ms)
 			}
-		}, []batch{{0, 1}, {3 * ms, 3}, {6 * ms, 3}, {9 * ms, 2}}},
+		}, []batch{{0, 1}, {12 * ms, 12}, {24 * ms, 12}, {30 * ms, 5}}},
+		"the beat is that of the clock": {func(o *outbox) {
+			time.Sleep(7 * ms)
+			for range 10 {
+				o.result(100)
+				time.Sleep(ms)
+			}
+		}, []batch{{7 * ms, 1}, {12 * ms, 5}, {17 * ms, 4}}},
+		"what the mark has no room for goes at once": {func(o *outbox) {
+			o.result(100)
+			o.result(100)
+			e, r := newResult()
+			r.Meta = make([]byte, protocol.ShelfBytes)
+			o.putResult(e, resultSize(r), 100)
+			synctest.Wait()
+			time.Sleep(ms)
+			o.result(100)
+			o.result(100)
+		}, []batch{{0, 1}, {0, 2}, {ms, 2}}},
 		"the last ones are not held back": {func(o *outbox) {
 			for more := range 4 {
 				o.result(3 - more)
@@ -73,7 +94,7 @@ func TestResultsLeaveTogether(t *testing.T) {
 			time.Sleep(ms)
 			o.result(100)
 			time.Sleep(time.Minute)
-		}, []batch{{0, 1}, {ms + holdFor, 1}}},
+		}, []batch{{0, 1}, {beat + after, 1}}},
 		"whatever else is to be told takes them along": {func(o *outbox) {
 			o.result(100)
 			o.result(100)
@@ -101,11 +122,31 @@ func TestResultsLeaveTogether(t *testing.T) {
 	}
 }
 
+// Without a mark nothing would be left of held results after a crash: none is held.
+func TestNothingIsHeldWithoutAMark(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutbox(nil)
+		sends := 0
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			_ = o.sendAll(func(m *pluginpb.PluginMessage) error { sends++; return nil })
+		}()
+		for range 5 {
+			o.result(100)
+		}
+		require.Equal(t, 5, sends)
+		o.close()
+		<-done
+	})
+}
+
 // Few results that are about to leave are worth waiting for, those of the shortest tasks not.
 func TestFewResultsLeaveFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		o := newOutbox() // nobody sends
+		o := newOutbox(memoryMark()) // nobody sends
 		put := func(more int) bool {
 			e, r := newResult()
 			return o.putResult(e, resultSize(r), more)
@@ -125,7 +166,7 @@ func TestFewResultsLeaveFirst(t *testing.T) {
 // When a result can be seen, its process is idle: the host may end it at once.
 func TestIdleOnceAnswered(t *testing.T) {
 	t.Parallel()
-	in, out := newInbox(), newOutbox()
+	in, out := newInbox(), newOutbox(nil)
 	in.busy = true
 	x := newExecutor(t.Context(), nil, in, out)
 	x.job = job{msg: taskOf("t", "1"), refused: true, failure: &pluginpb.Failure{Message: "no"}}

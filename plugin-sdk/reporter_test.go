@@ -149,7 +149,7 @@ func TestTaskReports(t *testing.T) {
 // A task that reports without end takes no memory without end.
 func TestTaskReportsAreBounded(t *testing.T) {
 	t.Parallel()
-	o := newOutbox()
+	o := newOutbox(nil)
 	b := &BaseTask{msg: taskOf("t", "1"), out: o}
 	for range 1000 {
 		b.ReportMessage(string(bytes.Repeat([]byte("x"), MaxFailureBytes)))

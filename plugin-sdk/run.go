@@ -43,7 +43,7 @@ func (s *service) Run(stream grpc.BidiStreamingServer[pluginpb.HostMessage, plug
 	if s.opened.Swap(true) {
 		return status.Error(codes.FailedPrecondition, "the run stream of this process was opened before")
 	}
-	out := newOutbox()
+	out := newOutbox(s.in.mark)
 	x := newExecutor(context.Background(), s.plugin.Tasks, s.in, out)
 	go x.loop()
 	sent := make(chan error, 1)

@@ -109,7 +109,7 @@ func SoftLimit(limit time.Duration) time.Duration { return limit - min(limit/10,
 func try(ctx context.Context, typ TaskType, msg *pluginpb.Task) Outcome {
 	ctx, cancel := context.WithCancel(ctx) // of a task that is given up
 	defer cancel()
-	in, out := newInbox(), newOutbox()
+	in, out := newInbox(), newOutbox(nil)
 	out.allProgress = true
 	x := newExecutor(ctx, []TaskType{typ}, in, out)
 	in.put([]*pluginpb.Task{msg})

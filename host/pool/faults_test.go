@@ -43,10 +43,10 @@ func TestWaitingBehindCrashesIsNoBlame(t *testing.T) {
 	j := &Job{Task: task.Task{Type: "short"}, seq: 5}
 	crashed := process.Exit{Reason: process.ReasonSignal}
 	for range 10 {
-		require.False(t, j.charged(false, process.Progress{Kept: true, Begun: 2, Ended: 1}, crashed))
+		require.False(t, j.charged(false, nil, process.Progress{Kept: true, Begun: 2, Ended: 1}, crashed))
 	}
-	require.False(t, j.charged(true, process.Progress{Kept: true, Begun: 5, Ended: 5}, crashed), "its result was lost on the way")
-	require.False(t, j.charged(false, process.Progress{Kept: true, Begun: 6, Ended: 5}, crashed), "lost, but not the first")
+	require.False(t, j.charged(true, nil, process.Progress{Kept: true, Begun: 5, Ended: 5}, crashed), "its result was lost on the way")
+	require.False(t, j.charged(false, nil, process.Progress{Kept: true, Begun: 6, Ended: 5}, crashed), "lost, but not the first")
 	// From now on it has a process for itself.
 	g := newGroup(Plugin{})
 	g.learn("short", time.Microsecond)
@@ -57,9 +57,64 @@ func TestWaitingBehindCrashesIsNoBlame(t *testing.T) {
 	}
 	// But a process's word is not enough for ever.
 	for range requeueMost - 2 {
-		require.False(t, j.charged(true, process.Progress{Kept: true}, crashed))
+		require.False(t, j.charged(true, nil, process.Progress{Kept: true}, crashed))
 	}
-	require.True(t, j.charged(true, process.Progress{Kept: true}, crashed))
+	require.True(t, j.charged(true, nil, process.Progress{Kept: true}, crashed))
+}
+
+// A kill is for one task: those that its process had run on to do not suffer for it, nor does one
+// whose result is there.
+func TestKillIsChargedToItsTask(t *testing.T) {
+	t.Parallel()
+	of := func(seq uint64) *Job { return &Job{seq: seq} }
+	killed := func(r process.Reason) process.Exit { return process.Exit{Reason: r} }
+	aim, next := of(5), of(6)
+	running, moved := process.Progress{Kept: true, Begun: 5, Ended: 4}, process.Progress{Kept: true, Begun: 6, Ended: 5}
+	for _, reason := range []process.Reason{process.ReasonTimeout, process.ReasonCancelled, process.ReasonLease} {
+		require.True(t, aim.charged(true, aim, running, killed(reason)), reason)
+		require.False(t, next.charged(false, aim, running, killed(reason)), reason)
+		require.True(t, aim.charged(true, aim, moved, killed(reason)), "%s: no result tells what came of it", reason)
+		require.False(t, next.charged(true, aim, moved, killed(reason)), "%s: it has begun meanwhile", reason)
+	}
+	require.False(t, of(7).charged(true, of(7), moved, killed(process.ReasonCancelled)), "it has not begun")
+}
+
+// A task whose result has not come yet, though it has ended, can be killed no more: the process is
+// at work on another.
+func TestKillOfWhatIsOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 1)
+	b.SetPlugins([]Plugin{{Name: "chaos", Generation: 1, Types: []string{"answer-later", "nap"},
+		Spec: process.Spec{Plugin: "chaos", Path: testbin.Build(t, "internal/chaosplugin"), Env: []string{"LEPTIR_TEST_MODE=serve"}}}})
+	b.call(func() {
+		b.groups["chaos"].learn("answer-later", time.Microsecond)
+		b.groups["chaos"].learn("nap", time.Microsecond)
+	})
+	over, next := b.job("answer-later", nil, 0), b.job("nap", nil, 0)
+	require.NoError(t, b.Submit([]*Job{over, next}))
+	require.Eventually(t, func() (begun bool) {
+		b.call(func() {
+			for w := range b.groups["chaos"].busy {
+				begun = w.proc.Progress().Begun == 2
+			}
+		})
+		return begun
+	}, 20*time.Second, time.Millisecond)
+	b.Kill(over, process.ReasonLease, "test")
+	for id, o := range b.wait(2) {
+		require.Equal(t, Ended, o.Kind, id)
+		require.Zero(t, o.Job.requeues, id)
+	}
+
+	// One whose result never comes is killed for it.
+	never, waits := b.job("answer-later", nil, 0), b.job("answer-later", nil, 0)
+	require.NoError(t, b.Submit([]*Job{never, waits}))
+	b.Cancel(never, 100*time.Millisecond, "test")
+	outcomes := b.wait(3)
+	require.Equal(t, Died, outcomes[never.Task.ID].Kind)
+	require.Equal(t, process.ReasonCancelled, outcomes[never.Task.ID].Exit.Reason)
+	b.Kill(waits, process.ReasonCancelled, "test")
+	b.wait(4)
 }
 
 // A window of tasks with large parameters is no larger than a message may be.

@@ -204,6 +204,7 @@ func TestCrashIsChargedToItsTask(t *testing.T) {
 			require.Equal(t, syscall.SIGSEGV, o.Exit.Signal, id)
 		} else {
 			require.Equal(t, Ended, o.Kind, id)
+			require.Zero(t, o.Job.requeues, "what had ended before the crash does not run again")
 		}
 	}
 }

@@ -25,72 +25,33 @@ func (w *worker) receiveLoop() {
 	}
 }
 
-// reading is a message that is being taken in, and what the pool is to hear of it.
-type reading struct {
-	event
-	since   time.Time // when the first of the tasks began whose results are still to be read
-	results int       // how many results those are
-}
-
 // take deals with a message of the plugin, up to the first event that breaks a rule.
 func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
-	ev := reading{event: event{worker: w}}
-	for _, e := range m.GetEvents() {
-		if e.GetResult() != nil {
-			ev.results++
-		}
-	}
-	if ev.results > 0 { // of a hostile plugin there can be more than its window holds
-		ev.outcomes = make([]Outcome, 0, min(ev.results, windowMax))
-		w.mu.Lock()
-		ev.since = w.headSince
-		w.mu.Unlock()
-	}
+	ev := event{worker: w}
 	for _, e := range m.GetEvents() {
 		if problem := w.handle(&ev, e, now); problem != "" {
 			w.proc.Kill(process.ReasonProtocol, problem)
 			break
 		}
 	}
-	if len(ev.outcomes) > 0 {
+	if n := len(ev.outcomes); n > 0 {
+		w.proc.Received(ev.outcomes[n-1].Job.seq)
 		w.mu.Lock()
+		w.endDoomed(now)
 		w.arm(now)
 		w.mu.Unlock()
 	}
-	return ev.event
+	return ev
 }
 
 // handle deals with one event of the plugin, an untrusted process. It returns what rule
 // the event breaks, or "".
-func (w *worker) handle(ev *reading, e *pluginpb.Event, now time.Time) (problem string) {
+func (w *worker) handle(ev *event, e *pluginpb.Event, now time.Time) (problem string) {
 	switch k := e.GetKind().(type) {
 	case *pluginpb.Event_Result:
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if len(w.window) == 0 {
-			return fmt.Sprintf("it answered task %.128q, which it was not running", k.Result.GetId())
-		}
-		j := w.window[0]
-		if k.Result.GetId() != string(j.Task.ID) {
-			return fmt.Sprintf("it answered task %.128q while it was running %q", k.Result.GetId(), j.Task.ID)
-		}
-		w.window[0] = nil
-		w.window = w.window[1:]
-		if len(w.window) > 0 && w.window[0].doomed {
-			w.proc.Kill(w.window[0].reason, w.window[0].detail)
-		}
-		// Of results that come together the plugin alone knows when each began and ended, within
-		// the time that all of them took. The last one's end is now, as far as the host knows.
-		started, took := ev.since, max(0, now.Sub(ev.since))
-		if ev.results--; ev.results > 0 {
-			if d := time.Duration(k.Result.GetDuration()); d > 0 && d < took {
-				took = d
-			}
-		}
-		ev.since = started.Add(took)
-		w.headSince = now
-		ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
-			Started: started, Duration: took, Result: k.Result, Dump: j.dump})
+		return w.ended(ev, k.Result, now)
 	case *pluginpb.Event_Recalled:
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -147,6 +108,36 @@ func (w *worker) handle(ev *reading, e *pluginpb.Event, now time.Time) (problem 
 			w.mu.Unlock()
 		}
 	}
+	return ""
+}
+
+// ended takes the result of the head of the window. It returns what is wrong with it, or "".
+// w.mu is held.
+func (w *worker) ended(ev *event, r *pluginpb.Result, now time.Time) (problem string) {
+	if len(w.window) == 0 {
+		return fmt.Sprintf("it answered task %.128q, which it was not running", r.GetId())
+	}
+	j := w.window[0]
+	if r.GetId() != string(j.Task.ID) {
+		return fmt.Sprintf("it answered task %.128q while it was running %q", r.GetId(), j.Task.ID)
+	}
+	w.window[0] = nil
+	w.window = w.window[1:]
+	// A result can have waited for others to go with it. When its task ended the plugin alone
+	// knows, within the time since the one before ended.
+	started, end := w.headSince, now
+	if at := r.GetStarted() + r.GetDuration(); r.GetStarted() > 0 && at > 0 && at < now.UnixNano() {
+		end = now.Add(-time.Duration(now.UnixNano() - at))
+		if end.Before(started) {
+			end = started
+		}
+	}
+	w.headSince = end
+	if ev.outcomes == nil {
+		ev.outcomes = make([]Outcome, 0, min(8, len(w.window)+1))
+	}
+	ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
+		Started: started, Duration: max(0, end.Sub(started)), Result: r, Dump: j.dump})
 	return ""
 }
 

@@ -113,34 +113,44 @@ func workerOf(t testing.TB, proc *process.Process, ids ...task.ID) (w *worker, h
 	return w, handed
 }
 
-// Of results that come together each has its own time, as far as the plugin can be believed.
-func TestResultsThatComeTogether(t *testing.T) {
+// A result can have waited in its process. When its task ended is the plugin's word, as far as it
+// can be believed.
+func TestWhenTasksEnded(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	type span struct{ began, took time.Duration }
 	proc := deadProcess(t)
 	for name, c := range map[string]struct {
-		told []time.Duration
+		told []span
 		want []span
+		next time.Duration // when the next task began
 	}{
-		"one is measured here":         {[]time.Duration{ms}, []span{{0, 10 * ms}}},
-		"several as the plugin tells":  {[]time.Duration{2 * ms, 3 * ms, ms}, []span{{0, 2 * ms}, {2 * ms, 3 * ms}, {5 * ms, 5 * ms}}},
-		"nobody has taken longer":      {[]time.Duration{time.Hour, ms, ms}, []span{{0, 10 * ms}, {10 * ms, 0}, {10 * ms, 0}}},
-		"or less than nothing":         {[]time.Duration{-time.Hour, ms}, []span{{0, 10 * ms}, {10 * ms, 0}}},
-		"what is not told is measured": {[]time.Duration{0, ms}, []span{{0, 10 * ms}, {10 * ms, 0}}},
+		"one":                          {[]span{{ms, 2 * ms}}, []span{{0, 3 * ms}}, 3 * ms},
+		"one after the other":          {[]span{{0, 2 * ms}, {2 * ms, 3 * ms}, {5 * ms, 4 * ms}}, []span{{0, 2 * ms}, {2 * ms, 3 * ms}, {5 * ms, 4 * ms}}, 9 * ms},
+		"with time between them":       {[]span{{ms, ms}, {4 * ms, ms}}, []span{{0, 2 * ms}, {2 * ms, 3 * ms}}, 5 * ms},
+		"nobody has taken longer":      {[]span{{0, time.Hour}, {ms, ms}}, []span{{0, 10 * ms}, {10 * ms, 0}}, 10 * ms},
+		"nor ended later":              {[]span{{time.Hour, ms}, {ms, ms}}, []span{{0, 10 * ms}, {10 * ms, 0}}, 10 * ms},
+		"nor less than nothing":        {[]span{{5 * ms, -7 * ms}, {5 * ms, ms}}, []span{{0, 0}, {0, 6 * ms}}, 6 * ms},
+		"nor before it was handed":     {[]span{{-time.Hour, ms}, {5 * ms, ms}}, []span{{0, 0}, {0, 6 * ms}}, 6 * ms},
+		"what is not told is measured": {[]span{{}, {ms, ms}}, []span{{0, 10 * ms}, {10 * ms, 0}}, 10 * ms},
+		"nor what cannot be":           {[]span{{ms, 1<<63 - 1}}, []span{{0, 10 * ms}}, 10 * ms},
 	} {
 		ids := []task.ID{"a", "b", "c"}[:len(c.told)]
 		w, _ := workerOf(t, proc, ids...)
 		begin := w.headSince
 		m := &pluginpb.PluginMessage{}
-		for i, d := range c.told {
-			m.Events = append(m.Events, &pluginpb.Event{Kind: &pluginpb.Event_Result{Result: &pluginpb.Result{Id: string(ids[i]), Duration: int64(d)}}})
+		for i, s := range c.told {
+			r := &pluginpb.Result{Id: string(ids[i]), Duration: int64(s.took)}
+			if s != (span{}) || i > 0 || len(c.told) > 2 {
+				r.Started = begin.Add(s.began).UnixNano()
+			}
+			m.Events = append(m.Events, &pluginpb.Event{Kind: &pluginpb.Event_Result{Result: r}})
 		}
 		var got []span
 		for _, o := range w.take(m, begin.Add(10*ms)).outcomes {
 			got = append(got, span{o.Started.Sub(begin), o.Duration})
 		}
 		require.Equal(t, c.want, got, name)
-		require.Equal(t, begin.Add(10*ms), w.headSince, "the next has begun when the last result came, as far as is known here")
+		require.Equal(t, c.next, w.headSince.Sub(begin), name)
 	}
 }

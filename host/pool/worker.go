@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/backplane/leptir/host/process"
 	"github.com/backplane/leptir/internal/lograte"
 	"github.com/backplane/leptir/internal/pluginpb"
@@ -76,6 +78,7 @@ type worker struct {
 	recalled   bool // asked to give back what is not begun; no answer yet
 	recalledAt time.Time
 	retiring   bool
+	aim        *Job                  // whom the process was killed for, if for one of its tasks
 	aborted    bool                  // told to write down its stacks and die: no other task may join it
 	replies    []*pluginpb.PushReply // to pushes, not sent yet
 	dead       bool                  // its window has been dealt with: nothing may join it any more
@@ -266,15 +269,19 @@ func (w *worker) watch() {
 	now := time.Now()
 	head := w.window[0]
 	ran := now.Sub(w.headSince)
-	if len(w.window) > 1 && !w.recalled && ran >= recallAfter {
+	progress := w.proc.Progress()
+	slow := recallAfter
+	if head.over(progress) {
+		slow = resultGrace
+	}
+	if len(w.window) > 1 && !w.recalled && ran >= slow {
 		w.recalled, w.recalledAt = true, time.Now()
 		w.post(&pluginpb.HostMessage{Recall: true})
 	}
 	if !head.cancelAt.IsZero() && !now.Before(head.cancelAt) {
-		w.proc.Kill(process.ReasonCancelled, head.detail)
+		w.killFor(head, head.reason, head.detail)
 		return
 	}
-	progress := w.proc.Progress()
 	if !head.told && ran >= announceAfter && (!progress.Kept || progress.Begun >= head.seq) {
 		head.told = true
 		w.pool.observer.Running(head, w.plugin, w.proc.PID(), w.headSince)
@@ -287,19 +294,19 @@ func (w *worker) watch() {
 		case progress.Kept && progress.Begun < head.seq:
 			w.proc.Kill(process.ReasonProtocol, fmt.Sprintf("it did not begin task %s within %v", head.Task.ID, beginGrace))
 			return
-		case progress.Kept && progress.Ended >= head.seq && ran < head.Limit+resultGrace:
+		case head.over(progress) && ran < head.Limit+resultGrace:
 			// It has made it; its result is on its way.
 			w.timer.Reset(10 * time.Millisecond)
 			return
 		case ran >= head.Limit:
-			w.proc.Kill(process.ReasonTimeout, "limit "+head.Limit.String())
+			w.killFor(head, process.ReasonTimeout, "limit "+head.Limit.String())
 			return
 		case !head.soft:
 			head.soft = true
 			w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(head.Task.ID),
 				Reason: "time limit of " + head.Limit.String() + " is about to be reached", Dump: true, TimeLimit: true}})
 		case w.dumpless(head) && ran >= head.abortAt(w.grace):
-			w.aborted = true
+			w.aborted, w.aim = true, head
 			w.proc.Abort(process.ReasonTimeout, "limit "+head.Limit.String())
 		}
 	}
@@ -318,23 +325,61 @@ func (w *worker) kill(j *Job, grace time.Duration, reason process.Reason, detail
 		return false
 	}
 	j.reason, j.detail = reason, detail
-	if p := w.proc.Progress(); i > 0 && !(p.Kept && p.Begun == j.seq && p.Ended < j.seq) {
+	now := time.Now()
+	p := w.proc.Progress()
+	if j.over(p) {
+		j.doomed = true
+		w.awaitResult(j, now)
+		return true
+	}
+	if i > 0 && !(p.Kept && p.Begun == j.seq) {
 		j.doomed = true
 		w.recallLocked()
 		return true
 	}
 	if grace <= 0 {
 		j.doomed = true // should it not have begun, another process is not to run it either
-		w.proc.Kill(reason, detail)
+		w.killFor(j, reason, detail)
 		return true
 	}
-	now := time.Now()
 	if at := now.Add(grace); j.cancelAt.IsZero() || at.Before(j.cancelAt) {
 		j.cancelAt = at
 	}
 	w.post(&pluginpb.HostMessage{Cancel: &pluginpb.Cancel{Id: string(j.Task.ID), Reason: detail}})
 	w.arm(now)
 	return true
+}
+
+// over reports whether the job has come to its end, by the word of its process: its result is
+// on its way, and the process at work on another.
+func (j *Job) over(p process.Progress) bool { return p.Kept && p.Ended >= j.seq }
+
+// awaitResult has the process killed for a job that is over, but only if no result comes.
+// w.mu is held.
+func (w *worker) awaitResult(j *Job, now time.Time) {
+	j.cancelAt = now.Add(resultGrace)
+	w.arm(now)
+}
+
+// killFor ends the process for what one of its jobs does. w.mu is held.
+func (w *worker) killFor(j *Job, reason process.Reason, detail string) {
+	if w.aim == nil {
+		w.aim = j
+	}
+	w.proc.Kill(reason, detail)
+}
+
+// endDoomed kills the process if the head of its window is not to run. w.mu is held.
+func (w *worker) endDoomed(now time.Time) {
+	if len(w.window) == 0 || !w.window[0].doomed {
+		return
+	}
+	head := w.window[0]
+	if head.over(w.proc.Progress()) {
+		w.awaitResult(head, now)
+		return
+	}
+	w.killFor(head, head.reason, head.detail)
 }
 
 // recall asks for everything back that is not begun.
@@ -396,11 +441,17 @@ func (w *worker) end() {
 	ev := event{worker: w, dead: true, exit: w.proc.Exit()}
 	progress := w.proc.Progress()
 	w.mu.Lock()
-	window, since := w.window, w.headSince
+	w.takeKept(&ev, now)
+	window, since, aim := w.window, w.headSince, w.aim
 	w.window, w.dead = nil, true
 	w.mu.Unlock()
+	switch ev.exit.Reason {
+	case process.ReasonTimeout, process.ReasonCancelled, process.ReasonLease:
+	default:
+		aim = nil // it died of something else before
+	}
 	for i, j := range window {
-		if j.charged(i == 0, progress, ev.exit) {
+		if j.charged(i == 0, aim, progress, ev.exit) {
 			ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Died, Plugin: w.plugin, PID: w.proc.PID(),
 				Started: since, Duration: now.Sub(since), Exit: ev.exit, Dump: cmp.Or(j.dump, ev.exit.Dump)})
 			continue
@@ -410,17 +461,34 @@ func (w *worker) end() {
 	w.pool.events <- ev
 }
 
+// takeKept takes the results that a dead process had kept and not sent. w.mu is held.
+func (w *worker) takeKept(ev *event, now time.Time) {
+	for _, kept := range w.proc.Kept() {
+		if len(w.window) == 0 || kept.Seq > w.window[0].seq {
+			return
+		}
+		if kept.Seq < w.window[0].seq {
+			continue // it has come
+		}
+		r := &pluginpb.Result{}
+		if proto.Unmarshal(kept.Result, r) != nil || w.ended(ev, r, now) != "" {
+			return // as of any plugin that answers nonsense; it is dead already
+		}
+	}
+}
+
 // charged decides whether the death of its process is this job's doing. head says that it
-// was the first of those without a result.
-func (j *Job) charged(head bool, p process.Progress, exit process.Exit) bool {
+// was the first of those without a result. aim is the job for which the host killed the process,
+// nil if it did not, or for none of them.
+func (j *Job) charged(head bool, aim *Job, p process.Progress, exit process.Exit) bool {
 	switch {
-	case head && exit.Reason == process.ReasonTimeout:
+	case j == aim && (exit.Reason == process.ReasonTimeout || !p.Kept || p.Begun >= j.seq):
 		return true
 	case exit.Reason == process.ReasonRetired, exit.Reason == process.ReasonHandshake:
 		return false
 	case !p.Kept:
 		return head // the window was of one
-	case p.Begun > p.Ended && j.seq == p.Begun:
+	case aim == nil && p.Begun > p.Ended && j.seq == p.Begun:
 		return true
 	}
 	// Not begun yet, or ended with its result lost on the way: not its doing. But a

@@ -398,6 +398,13 @@ func (p *Process) Exit() Exit { return p.runner.exit }
 // Progress returns what the process has noted in its mark, now or, after its end, last.
 func (p *Process) Progress() Progress { return p.runner.currentProgress() }
 
+// Received tells the process that so many of its results have come: it need keep them no longer.
+func (p *Process) Received(n uint64) { p.runner.withMark(func(m *mark) { m.received(n) }) }
+
+// Kept returns the results that the process kept in its mark when it ended, in the order of
+// their tasks, also those that it has sent. It must not be called before Done is closed.
+func (p *Process) Kept() []Kept { return keptOf(p.runner.shelves) }
+
 // PID returns the process's id, which is also its process group's.
 func (p *Process) PID() int { return p.runner.pid() }
 

@@ -65,6 +65,7 @@ type groupRunner struct {
 	drained  chan struct{} // closed once its pipes are read, too
 	exit     Exit
 	progress Progress
+	shelves  [2][]byte // of the mark
 }
 
 var _ runner.Runner = (*groupRunner)(nil)
@@ -268,7 +269,7 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	r.mu.Lock()
 	r.exit = exitOf(r.cmd.ProcessState, r.intended, r.detail, r.cell, time.Now())
 	r.exit.Output, r.exit.Dump = output, dump
-	r.progress = r.mark.read()
+	r.progress, r.shelves = r.mark.read(), r.mark.shelves()
 	r.mark.close()
 	r.mu.Unlock()
 	close(r.done)
@@ -356,23 +357,28 @@ func (r *groupRunner) refusal() error {
 }
 
 // currentProgress reads the mark, also of a process that has died.
-func (r *groupRunner) currentProgress() Progress {
+func (r *groupRunner) currentProgress() (p Progress) {
+	if !r.withMark(func(m *mark) { p = m.read() }) {
+		return r.progress
+	}
+	return p
+}
+
+// withMark lets f look at the mark, unless the process has died and it has been looked at for the
+// last time.
+func (r *groupRunner) withMark(f func(*mark)) bool {
 	select {
 	case <-r.done:
-		return r.progress
+		return false
 	default:
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	select {
-	case <-r.done:
-		return r.progress
-	default:
-		if r.exit.Reason != "" { // read and closed, done is about to be
-			return r.progress
-		}
-		return r.mark.read()
+	if r.exit.Reason != "" { // read and closed, done is closed or about to be
+		return false
 	}
+	f(r.mark)
+	return true
 }
 
 func (r *groupRunner) pid() int { return int(r.procID.Load()) }

@@ -117,6 +117,7 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 		mark(protocol.MarkVersion, 1)
 	}
 	n := uint64(0)
+	var late []*pluginpb.Event // results that go with the next one
 	for {
 		m, err := stream.Recv()
 		if err != nil {
@@ -165,6 +166,11 @@ func (s *testServer) Run(stream pluginpb.TaskPlugin_RunServer) error {
 			if response != "" {
 				r.Events[0].GetResult().Response = []string{response}
 			}
+			if t.Type == "answer-later" {
+				late = append(late, r.Events...)
+				continue
+			}
+			r.Events, late = append(late, r.Events...), nil
 			if err := stream.Send(r); err != nil {
 				return err
 			}

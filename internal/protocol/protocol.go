@@ -33,7 +33,7 @@ const (
 	EnvMarkFD = "LEPTIR_MARK_FD"
 )
 
-// The mark is MarkBytes long and holds 64-bit numbers in the machine's byte order, each
+// The mark is MarkBytes long. It begins with 64-bit numbers in the machine's byte order, each
 // written atomically, at these offsets.
 const (
 	// MarkVersion: 1 once the plugin keeps the mark.
@@ -43,6 +43,26 @@ const (
 	MarkBegun = 8
 	// MarkEnded: how many it has ended, written once a task's result is on its way.
 	MarkEnded = 16
+	// MarkReceived, written by the host: how many results it has.
+	MarkReceived = 24
 
-	MarkBytes = 4096
+	MarkBytes = 64 << 10
+)
+
+// From MarkKept on the mark has two shelves, ShelfBytes each, in which the plugin keeps the
+// results that the host may not have yet, so that a crash does not take them along. Of the results
+// on one shelf the host has all before results go to it anew. A shelf begins with two 64-bit numbers:
+// a serial number, higher than that of the other, and how many bytes of the shelf are in use,
+// these two included, which is written atomically once the bytes are. Results follow one another,
+// each with a header of KeptHeader bytes: the number of its task, as counted in MarkBegun, in 64
+// bits, and its own length in 32.
+const (
+	MarkKept   = 4096
+	ShelfBytes = (MarkBytes - MarkKept) / 2
+
+	ShelfSerial  = 0
+	ShelfUsed    = 8
+	ShelfResults = 16
+
+	KeptHeader = 12
 )
