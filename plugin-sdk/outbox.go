@@ -22,7 +22,7 @@ const (
 	// They leave with the first result after the next beat of the clock, which is the same for all
 	// processes: the host is woken once for what all of them have. If none follows soon, they leave
 	// without.
-	beat  = 12 * time.Millisecond
+	beat  = 20 * time.Millisecond
 	after = 2 * time.Millisecond
 	// fewResults that leave together are worth that the next task waits for them to be sent.
 	fewResults = 16

@@ -60,14 +60,14 @@ func TestResultsLeaveTogether(t *testing.T) {
 				o.result(100)
 				time.Sleep(ms)
 			}
-		}, []batch{{0, 1}, {12 * ms, 12}, {24 * ms, 12}, {30 * ms, 5}}},
+		}, []batch{{0, 1}, {20 * ms, 20}, {30 * ms, 9}}},
 		"the beat is that of the clock": {func(o *outbox) {
-			time.Sleep(7 * ms)
+			time.Sleep(17 * ms)
 			for range 10 {
 				o.result(100)
 				time.Sleep(ms)
 			}
-		}, []batch{{7 * ms, 1}, {12 * ms, 5}, {17 * ms, 4}}},
+		}, []batch{{17 * ms, 1}, {20 * ms, 3}, {27 * ms, 6}}},
 		"what the mark has no room for goes at once": {func(o *outbox) {
 			o.result(100)
 			o.result(100)

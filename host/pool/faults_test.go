@@ -117,6 +117,43 @@ func TestKillOfWhatIsOver(t *testing.T) {
 	b.wait(4)
 }
 
+// A plugin with jobs gets a worker at once, however long the windows are of one that has all, and
+// no more than its share.
+func TestLongWindowsMakeWay(t *testing.T) {
+	t.Parallel()
+	b := setup(t, 2)
+	hot, other := demo(t), demo(t)
+	hot.Spares, other.Spares = 2, 2
+	other.Name, other.Types = "other", []string{"demo.noop"}
+	hot.Types = []string{"demo.sleep"}
+	b.SetPlugins([]Plugin{hot, other})
+	require.Eventually(t, func() bool {
+		s := b.Status()
+		return s.Plugins[0].Idle == 2 && s.Plugins[1].Idle == 2
+	}, 20*time.Second, 5*time.Millisecond)
+	// They look short, and fill the windows: 256 of 10 ms.
+	b.call(func() { b.groups["demo"].learn("demo.sleep", 200*time.Microsecond) })
+	var jobs []*Job
+	for range 600 {
+		jobs = append(jobs, b.job("demo.sleep", map[string]any{"seconds": 0.01}, 0))
+	}
+	require.NoError(t, b.Submit(jobs))
+	b.wait(4)
+	quick := b.jobs(1, "demo.noop")
+	require.NoError(t, b.Submit(quick))
+	var done map[task.ID]Outcome
+	require.Eventually(t, func() bool {
+		done = b.wait(0)
+		_, ok := done[quick[0].Task.ID]
+		return ok
+	}, 20*time.Second, time.Millisecond)
+	require.Less(t, len(done), 150, "it did not wait for 2.5 s of work")
+	for id, o := range b.wait(601) {
+		require.Equal(t, Ended, o.Kind, id)
+		require.Zero(t, o.Job.requeues, id)
+	}
+}
+
 // A window of tasks with large parameters is no larger than a message may be.
 func TestLargeParameters(t *testing.T) {
 	t.Parallel()
@@ -341,12 +378,12 @@ func TestAnswersThatAreNotRead(t *testing.T) {
 func TestJobsAreWantedInLots(t *testing.T) {
 	t.Parallel()
 	p := &Pool{opts: Options{Workers: 2}, changed: make(chan struct{}, 1), groups: map[string]*group{}}
-	p.typical.add(windowBudget / 8)
+	p.typical.add(windowBudget / 20)
 	g := newGroup(Plugin{})
 	p.groups["demo"] = g
 	a, b := &worker{busy: true}, &worker{busy: true}
 	g.busy[a], g.busy[b] = struct{}{}, struct{}{}
-	const full = 2 * 2 * 8 // two windows for each worker
+	const full = 2 * (20 + 5) // for each worker a window, and some ahead
 	for _, c := range []struct{ held, want int }{{full, 0}, {full/2 + 1, 0}, {full / 2, full / 2}, {3, full - 3}} {
 		a.held = c.held
 		p.publish()

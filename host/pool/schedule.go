@@ -55,6 +55,9 @@ func (p *Pool) schedule(now time.Time) {
 		g.turn = p.turns
 		free--
 	}
+	if free <= 0 {
+		p.makeWay()
+	}
 	// Windows are filled up only while nobody else waits for a worker: it comes free when
 	// they are done.
 	for _, g := range p.order {
@@ -82,6 +85,44 @@ func (p *Pool) neediest() (best *group) {
 	return best
 }
 
+// makeWay has a worker come free for a plugin whose jobs wait, before the window is done of the
+// process that has it: of the plugin that has most workers, and would still have as many as
+// the one that waits. One at a time for each plugin.
+func (p *Pool) makeWay() {
+	for _, g := range p.order {
+		running := g.running()
+		if len(g.queue) == 0 || len(g.idle) == 0 || running >= g.limit(p.opts.Workers) || g.refused {
+			continue
+		}
+		var from *worker
+		most := running + 1
+		for _, other := range p.order {
+			if n, longest := other.staying(); n > most && longest.load > recallAfter {
+				most, from = n, longest
+			}
+		}
+		if from != nil {
+			from.called = true
+			from.recall()
+		}
+	}
+}
+
+// staying counts the workers of a plugin that will not come free soon, and returns the one
+// with the most work ahead.
+func (g *group) staying() (n int, longest *worker) {
+	for w := range g.busy {
+		if !w.busy || w.slow || w.called {
+			continue
+		}
+		n++
+		if longest == nil || w.load > longest.load {
+			longest = w
+		}
+	}
+	return n, longest
+}
+
 // employ hands jobs of one plugin to one of its idle processes. A few are spread over the
 // free workers, many fill the windows.
 func (p *Pool) employ(g *group, free int) bool {
@@ -98,7 +139,7 @@ func (p *Pool) employ(g *group, free int) bool {
 		}
 		g.idle = slices.Delete(g.idle, i, i+1)
 		g.busy[w] = struct{}{}
-		w.busy, w.slow, w.held, w.load = true, false, len(jobs), cost
+		w.busy, w.slow, w.called, w.held, w.load = true, false, false, len(jobs), cost
 		return true
 	}
 	return false
@@ -113,7 +154,7 @@ func (p *Pool) topUp(g *group) {
 		if len(g.queue) == 0 {
 			return
 		}
-		if !w.busy || w.slow || w.gen != g.edition || g.removed {
+		if !w.busy || w.slow || w.called || w.gen != g.edition || g.removed {
 			continue
 		}
 		if w.held > windowMax/2 || w.load > windowBudget/2 {

@@ -88,6 +88,7 @@ type worker struct {
 	held      int           // jobs assigned and not heard of again
 	load      time.Duration // their cost
 	slow      bool          // what waited behind its head has been called back
+	called    bool          // that has been asked for, so that the worker comes free for another plugin
 	served    int
 	idleSince time.Time
 	rssSeen   time.Time
