@@ -232,9 +232,7 @@ func (p *Pool) publish() {
 	if !p.draining && excess < maxExcess {
 		want = p.opts.Workers
 		if p.typical.known {
-			if room := p.typical.room(); room > 1 {
-				want *= 2 * room // one window ahead
-			}
+			want *= p.typical.room() + p.typical.ahead()
 		}
 		full := want
 		want = max(0, want-inHand)
