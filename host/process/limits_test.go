@@ -464,7 +464,7 @@ func TestEscapedDaemonIsKilled(t *testing.T) {
 				waitFor(t, "the end", p.Done())
 				drain(p)
 				waitFor(t, "its remains", p.Gone())
-				require.False(t, alive(daemon))
+				require.Eventually(t, func() bool { return !alive(daemon) }, 2*time.Second, time.Millisecond)
 				requireNothingOf(t, b)
 			})
 		}

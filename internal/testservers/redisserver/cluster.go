@@ -53,7 +53,7 @@ func StartSentinel(tb testing.TB, master *Server) *Server {
 	tb.Helper()
 	dir := tb.TempDir()
 	conf := filepath.Join(dir, "sentinel.conf")
-	text := fmt.Sprintf("sentinel monitor mymaster %s %d 1\nsentinel down-after-milliseconds mymaster 1000\nsentinel failover-timeout mymaster 3000\n",
+	text := fmt.Sprintf("sentinel monitor mymaster %s %d 1\nsentinel down-after-milliseconds mymaster 3000\nsentinel failover-timeout mymaster 3000\n",
 		master.Host, master.Port)
 	require.NoError(tb, os.WriteFile(conf, []byte(text), 0o600))
 	return Start(tb, conf, "--sentinel")

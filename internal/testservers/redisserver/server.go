@@ -121,7 +121,7 @@ func (s *Server) run() error {
 		close(done)
 	}(s.cmd, s.done)
 	for end := time.Now().Add(patience); ; {
-		if s.answers() {
+		if s.answers() && s.isOurs() {
 			return nil
 		}
 		select {
@@ -148,6 +148,21 @@ func (s *Server) answers() bool {
 	}
 	line, err := bufio.NewReader(c).ReadString('\n')
 	return err == nil && !strings.HasPrefix(line, "-LOADING")
+}
+
+// isOurs reports whether it is this server that answers, and not that of somebody else who was
+// given the same port: then this one is about to end.
+func (s *Server) isOurs() bool {
+	info, err := s.do([]string{"INFO", "server"})
+	if err == nil {
+		return strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.cmd.Process.Pid))
+	}
+	select { // it tells strangers nothing
+	case <-s.done:
+		return false
+	case <-time.After(50 * time.Millisecond):
+		return true
+	}
 }
 
 // Log returns the end of what the server has logged.

@@ -3,6 +3,7 @@ package redisserver_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -33,5 +34,7 @@ func TestClusterAndSentinel(t *testing.T) {
 	require.Contains(t, c[2].Do("CLUSTER", "INFO"), "cluster_slots_ok:16384")
 	master := redisserver.Start(t)
 	sentinel := redisserver.StartSentinel(t, master)
-	require.Contains(t, sentinel.Do("INFO", "sentinel"), "name=mymaster,status=ok")
+	require.Eventually(t, func() bool {
+		return strings.Contains(sentinel.Do("INFO", "sentinel"), "name=mymaster,status=ok")
+	}, 20*time.Second, 20*time.Millisecond)
 }
