@@ -162,7 +162,7 @@ func TestTimeLimitKillsOneTask(t *testing.T) {
 	t.Parallel()
 	b := setup(t, 2)
 	b.SetPlugins([]Plugin{demo(t)})
-	spin := b.job("demo.spin", nil, time.Second)
+	spin := b.job("demo.spin", nil, 2*time.Second)
 	require.NoError(t, b.Submit([]*Job{spin}))
 	sleep := b.job("demo.sleep", map[string]any{"seconds": 1.5}, 0)
 	require.NoError(t, b.Submit([]*Job{sleep}))
@@ -171,7 +171,7 @@ func TestTimeLimitKillsOneTask(t *testing.T) {
 	require.Equal(t, Died, o.Kind)
 	require.Equal(t, process.ReasonTimeout, o.Exit.Reason)
 	require.Equal(t, syscall.SIGKILL, o.Exit.Signal)
-	require.GreaterOrEqual(t, o.Duration, time.Second)
+	require.GreaterOrEqual(t, o.Duration, 2*time.Second)
 	require.Contains(t, o.Dump, "goroutine", "the stacks of the process before the kill")
 	require.Equal(t, Ended, got[sleep.Task.ID].Kind)
 

@@ -97,7 +97,7 @@ func (p *Pool) makeWay() {
 		var from *worker
 		most := running + 1
 		for _, other := range p.order {
-			if n, longest := other.staying(); n > most && longest.load > recallAfter {
+			if n, longest := other.staying(); n > most && longest != nil && longest.load > recallAfter {
 				most, from = n, longest
 			}
 		}
@@ -109,14 +109,14 @@ func (p *Pool) makeWay() {
 }
 
 // staying counts the workers of a plugin that will not come free soon, and returns the one
-// with the most work ahead.
+// with the most work ahead, of those that have some behind their heads.
 func (g *group) staying() (n int, longest *worker) {
 	for w := range g.busy {
 		if !w.busy || w.slow || w.called {
 			continue
 		}
 		n++
-		if longest == nil || w.load > longest.load {
+		if w.held > 1 && (longest == nil || w.load > longest.load) {
 			longest = w
 		}
 	}
