@@ -146,3 +146,16 @@ func TestNoMark(t *testing.T) {
 		m.ended()
 	}
 }
+
+// What it costs to keep a result is in docs/adr/0010-results-kept-in-the-mark.md.
+func BenchmarkKeep(b *testing.B) {
+	m := memoryMark()
+	r := &pluginpb.Result{Id: "01a208b9-f618-7eb6-924f-2c43d604632a", ReturnCode: 1, Started: 1795447779107494000, Duration: 1000}
+	*m.at(protocol.MarkReceived) = 1 << 40
+	for b.Loop() {
+		m.begun()
+		if !m.keep(r) {
+			m.turn()
+		}
+	}
+}

@@ -15,22 +15,21 @@ const (
 	maxProgressBytes = 1 << 10
 	// fullBytes of waiting events hold up the start of the next task.
 	fullBytes = 8 << 20
-	// holdFor is how long results of short tasks may be held back for others to go with them,
-	// while the process has more to do: to send one costs as much as tens of microseconds of
-	// work, and disturbs the task that runs. Only results are held that the mark keeps.
-	//
-	// They leave with the first result after the next beat of the clock, which is the same for all
-	// processes: the host is woken once for what all of them have. If none follows soon, they leave
-	// without.
-	beat  = 20 * time.Millisecond
-	after = 2 * time.Millisecond
+	// beat is how long results of short tasks may be held back for others to go with them, while
+	// the process has more to do: to send one costs as much as tens of microseconds of work, and
+	// disturbs the task that runs. Only results are held that the mark keeps. They leave with the
+	// first result after the next beat of the clock, which is the same for all processes: the host
+	// is woken once for what all of them have.
+	beat = 20 * time.Millisecond
+	// afterBeat is how long that first result is waited for.
+	afterBeat = 2 * time.Millisecond
 	// fewResults that leave together are worth that the next task waits for them to be sent.
 	fewResults = 16
 )
 
 // outbox holds the events that wait to be sent to the host, in the order of their making.
 // One goroutine sends them, each time all that has gathered. No event waits for another but
-// results, as holdFor says.
+// results, as beat says.
 type outbox struct {
 	pushes pushes
 	mark   *mark // of the process; nil if there is none
@@ -82,8 +81,8 @@ func (o *outbox) putResult(e *pluginpb.Event, size, more int) (leaving bool) {
 	o.results++
 	kept := o.mark.keep(e.GetResult())
 	now := time.Now()
-	next := now.Truncate(beat).Add(beat)
-	if !kept || more <= o.results || len(o.waiting) > 0 && !o.held || now.Truncate(beat).After(o.sent) {
+	lastBeat := now.Truncate(beat)
+	if !kept || more <= o.results || len(o.waiting) > 0 && !o.held || lastBeat.After(o.sent) {
 		o.add(e, size)
 		return o.results <= fewResults
 	}
@@ -91,7 +90,7 @@ func (o *outbox) putResult(e *pluginpb.Event, size, more int) (leaving bool) {
 		return false
 	}
 	o.held = true
-	if d := next.Add(after).Sub(now); o.release == nil {
+	if d := lastBeat.Add(beat + afterBeat).Sub(now); o.release == nil {
 		o.release = time.AfterFunc(d, o.letGo)
 	} else {
 		o.release.Reset(d)

@@ -94,7 +94,7 @@ func TestResultsLeaveTogether(t *testing.T) {
 			time.Sleep(ms)
 			o.result(100)
 			time.Sleep(time.Minute)
-		}, []batch{{0, 1}, {beat + after, 1}}},
+		}, []batch{{0, 1}, {beat + afterBeat, 1}}},
 		"whatever else is to be told takes them along": {func(o *outbox) {
 			o.result(100)
 			o.result(100)

@@ -28,6 +28,15 @@ func (w *worker) receiveLoop() {
 // take deals with a message of the plugin, up to the first event that breaks a rule.
 func (w *worker) take(m *pluginpb.PluginMessage, now time.Time) event {
 	ev := event{worker: w}
+	results := 0
+	for _, e := range m.GetEvents() {
+		if e.GetResult() != nil {
+			results++
+		}
+	}
+	if results > 0 { // of a hostile plugin there can be more than its window holds
+		ev.outcomes = make([]Outcome, 0, min(results, windowMax))
+	}
 	for _, e := range m.GetEvents() {
 		if problem := w.handle(&ev, e, now); problem != "" {
 			w.proc.Kill(process.ReasonProtocol, problem)
@@ -133,9 +142,6 @@ func (w *worker) ended(ev *event, r *pluginpb.Result, now time.Time) (problem st
 		}
 	}
 	w.headSince = end
-	if ev.outcomes == nil {
-		ev.outcomes = make([]Outcome, 0, min(8, len(w.window)+1))
-	}
 	ev.outcomes = append(ev.outcomes, Outcome{Job: j, Kind: Ended, Plugin: w.plugin, PID: w.proc.PID(),
 		Started: started, Duration: max(0, end.Sub(started)), Result: r, Dump: j.dump})
 	return ""
