@@ -8,7 +8,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"unicode/utf8"
 )
 
 // Bind decodes the parameters into the struct (or map) that dst points to, by the field
@@ -52,7 +51,7 @@ func (t *BaseTask) Bind(dst any) error {
 	if raw = bytes.TrimSpace(raw); string(raw) == "null" {
 		raw = []byte("{}")
 	}
-	if len(raw) == 0 || raw[0] != '{' {
+	if len(raw) == 0 || raw[0] != '{' || !json.Valid(raw) {
 		return &InputError{Problem: "not a JSON object"}
 	}
 	if err := (&binding{}).value(raw, v.Elem(), s, nil); err != nil {
@@ -174,16 +173,6 @@ func (b *binding) value(raw []byte, v reflect.Value, s *shape, r *rules) error {
 	return nil
 }
 
-// unquote returns the string that raw is the JSON of.
-func unquote(raw []byte) string {
-	if bytes.IndexByte(raw, '\\') < 0 && utf8.Valid(raw) {
-		return string(raw[1 : len(raw)-1])
-	}
-	var s string
-	_ = json.Unmarshal(raw, &s) // it has been checked with all the rest
-	return s
-}
-
 // allowed checks a string or number, which raw is the text of.
 func (b *binding) allowed(raw []byte, v reflect.Value, r *rules) error {
 	switch {
@@ -202,28 +191,28 @@ func (b *binding) allowed(raw []byte, v reflect.Value, r *rules) error {
 // maxShownBytes is how much of a wrong value an error shows.
 const maxShownBytes = 100
 
-// members splits an object.
-func (b *binding) members(raw []byte) (map[string]json.RawMessage, error) {
-	var given map[string]json.RawMessage
-	switch {
-	case raw[0] == '{' && json.Unmarshal(raw, &given) == nil:
-		return given, nil
-	case len(b.path) == 0:
-		return nil, b.problem("not a JSON object")
-	}
-	return nil, b.problem("not an object")
-}
-
 // object decodes the fields of a struct.
 func (b *binding) object(raw []byte, v reflect.Value, s *shape) error {
-	given, err := b.members(raw)
-	if err != nil {
-		return err
+	if raw[0] != '{' {
+		return b.problem("not an object")
+	}
+	var few [16][]byte
+	given := few[:]
+	if len(s.fields) > len(few) {
+		given = make([][]byte, len(s.fields))
+	}
+	for name, value := range members(raw) {
+		for i := range s.fields {
+			if spells(name, s.fields[i].name) {
+				given[i] = value // of a name that is there twice the last value counts
+				break
+			}
+		}
 	}
 	var missing error // comes last: a wrong type says more
 	for i := range s.fields {
 		f := &s.fields[i]
-		raw := given[f.name]
+		raw := given[i]
 		if raw == nil || string(raw) == "null" {
 			now := f.of(v, false)
 			switch {
@@ -251,9 +240,12 @@ func (b *binding) missing(name string) error {
 
 // dictionary decodes the entries of a map, which are added to those that it has.
 func (b *binding) dictionary(raw []byte, v reflect.Value, s *shape) error {
-	given, err := b.members(raw)
-	if err != nil {
-		return err
+	if raw[0] != '{' {
+		return b.problem("not an object")
+	}
+	given := map[string][]byte{}
+	for name, value := range members(raw) {
+		given[unquote(name)] = value
 	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMapWithSize(s.typ, len(given)))
@@ -270,10 +262,10 @@ func (b *binding) dictionary(raw []byte, v reflect.Value, s *shape) error {
 
 // array decodes the elements of a slice, or as many as an array has.
 func (b *binding) array(raw []byte, v reflect.Value, s *shape, r *rules) error {
-	var given []json.RawMessage
-	if raw[0] != '[' || json.Unmarshal(raw, &given) != nil {
+	if raw[0] != '[' {
 		return b.problem("not an array")
 	}
+	given := slices.Collect(elements(raw))
 	if s.typ.Kind() == reflect.Slice {
 		v.Set(reflect.MakeSlice(s.typ, len(given), len(given)))
 	} else {
