@@ -20,7 +20,7 @@ const (
 	// disturbs the task that runs. Only results are held that the mark keeps. They leave with the
 	// first result after the next beat of the clock, which is the same for all processes: the host
 	// is woken once for what all of them have.
-	beat = 20 * time.Millisecond
+	beat = 30 * time.Millisecond
 	// afterBeat is how long that first result is waited for.
 	afterBeat = 2 * time.Millisecond
 	// fewResults that leave together are worth that the next task waits for them to be sent.

@@ -56,18 +56,18 @@ func TestResultsLeaveTogether(t *testing.T) {
 	}{
 		"the first goes at once": {func(o *outbox) { o.result(100) }, []batch{{0, 1}}},
 		"those that follow wait for each other, for a while": {func(o *outbox) {
-			for range 30 {
+			for range 45 {
 				o.result(100)
 				time.Sleep(ms)
 			}
-		}, []batch{{0, 1}, {20 * ms, 20}, {30 * ms, 9}}},
+		}, []batch{{0, 1}, {30 * ms, 30}, {45 * ms, 14}}},
 		"the beat is that of the clock": {func(o *outbox) {
-			time.Sleep(17 * ms)
+			time.Sleep(27 * ms)
 			for range 10 {
 				o.result(100)
 				time.Sleep(ms)
 			}
-		}, []batch{{17 * ms, 1}, {20 * ms, 3}, {27 * ms, 6}}},
+		}, []batch{{27 * ms, 1}, {30 * ms, 3}, {37 * ms, 6}}},
 		"what the mark has no room for goes at once": {func(o *outbox) {
 			o.result(100)
 			o.result(100)
