@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -197,6 +199,66 @@ func TestCPULimit(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, ms, 700, "a fifth of a core gives 200 ms in a second, and some more while it is stopped late")
 	waitFor(t, "the end", p.Done())
+}
+
+// Only who comes near to the limit is put under it, with all that it has started: to be in a group
+// costs a little at each sleep. Where limits are strict it is from the start.
+func TestCPULimitIsForThoseWhoNeedIt(t *testing.T) {
+	t.Parallel()
+	limits := sandbox.Limits{CPUMax: 0.5}
+	m := machine(t)
+	needs(t, m, limits)
+	quota := func(b *bundle, pid int) (dir string) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		require.NoError(t, err)
+		for line := range strings.Lines(string(text)) {
+			f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+			if slices.Contains(strings.Split(f[1], ","), "cpu") && strings.Contains(f[2], "/leptir-"+b.remains.Run) {
+				return f[2]
+			}
+		}
+		return ""
+	}
+	t.Run("late", func(t *testing.T) {
+		t.Parallel()
+		if own, err := os.ReadFile("/proc/self/cgroup"); err != nil || !regexp.MustCompile(`(?m)^\d+:([^:]*,)?cpu[,:]`).Match(own) {
+			t.Skip("with version 2 of cgroups the limit holds from the start")
+		}
+		b := setupOn(t, m)
+		pidFile := filepath.Join(t.TempDir(), "pid")
+		p := b.limited(t, limits, "LEPTIR_TEST_PIDFILE="+pidFile)
+		do(t, p, "daemon-and-end")
+		_, err := p.Recv()
+		require.NoError(t, err)
+		text, err := os.ReadFile(pidFile)
+		require.NoError(t, err)
+		daemon, err := strconv.Atoi(string(text))
+		require.NoError(t, err)
+		time.Sleep(3 * sandbox.SampleInterval)
+		require.Empty(t, quota(b, p.PID()), "it does next to nothing")
+		for _, dir := range b.remains.Groups { // and tools remove what is empty
+			for _, group := range []string{filepath.Join(dir, "*"), dir} {
+				files, _ := filepath.Glob(filepath.Join(group, "cpu.cfs_quota_us"))
+				for _, file := range files {
+					require.NoError(t, os.Remove(filepath.Dir(file)))
+				}
+			}
+		}
+		do(t, p, "spin")
+		require.Eventually(t, func() bool { return quota(b, p.PID()) != "" && quota(b, daemon) != "" }, 20*time.Second, 5*time.Millisecond)
+		p.Kill(ReasonTimeout, "")
+		waitFor(t, "the end", p.Done())
+	})
+	t.Run("strict", func(t *testing.T) {
+		t.Parallel()
+		b := setupOn(t, m)
+		strict := limits
+		strict.Strict = true
+		p := b.limited(t, strict)
+		require.NotEmpty(t, quota(b, p.PID()))
+		p.Kill(ReasonTimeout, "")
+		waitFor(t, "the end", p.Done())
+	})
 }
 
 // What has used up its share of the processor dies all the same at once.

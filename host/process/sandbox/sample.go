@@ -22,8 +22,9 @@ type Breach struct {
 // Sampler looks at the limits of one cell, again and again. One goroutine uses it.
 type Sampler struct {
 	cell                   *Cell
-	memory, pids, scratch  bool // to be measured here
-	groups                 bool // to be asked of the kernel
+	memory, pids, scratch  bool   // to be measured here
+	groups                 bool   // to be asked of the kernel
+	quota                  *quota // that the cell is not under yet; nil if there is none
 	nextGroup, nextScratch time.Time
 }
 
@@ -35,7 +36,10 @@ func (c *Cell) Sampler() *Sampler {
 		pids:    l.PidsMax > 0 && !c.pidsByGroup() && c.identity == nil,
 		scratch: l.ScratchMax > 0 && !c.scratchByMount(),
 		groups:  l.MemoryMax > 0 && c.memoryByGroup() || l.PidsMax > 0 && c.pidsByGroup()}
-	if !s.memory && !s.pids && !s.scratch && !s.groups {
+	if c.v1["cpu"] != "" && c.lateQuota() {
+		s.quota = &quota{cell: c, used: c.cpuTime(), at: time.Now()}
+	}
+	if !s.memory && !s.pids && !s.scratch && !s.groups && s.quota == nil {
 		return nil
 	}
 	return s
@@ -43,6 +47,9 @@ func (c *Cell) Sampler() *Sampler {
 
 // Look returns the limit that has been exceeded, nil if none has.
 func (s *Sampler) Look(now time.Time) *Breach {
+	if s.quota != nil && s.quota.look(now) {
+		s.quota = nil
+	}
 	if s.memory || s.pids {
 		if b := s.lookAtTree(); b != nil {
 			return b
@@ -135,7 +142,7 @@ func folderSize(dir string) (size int64) {
 // Interval returns how often it is worth looking.
 func (s *Sampler) Interval() time.Duration {
 	switch {
-	case s.memory || s.pids:
+	case s.memory || s.pids || s.quota != nil:
 		return SampleInterval
 	default:
 		return groupInterval
