@@ -10,8 +10,9 @@ import (
 )
 
 func TestProcess(t *testing.T) {
-	p, err := StartProcess(t.TempDir(), []string{"SAY=hello"}, "/bin/sh", "-c", `echo "$SAY"; read x < /dev/zero & wait`)
+	p, err := StartProcess(t.TempDir(), []string{"SAY=hello"}, "/bin/sh", "-c", `echo "$SAY"; echo said > ready; read x < /dev/zero & wait`)
 	require.NoError(t, err)
+	waitReady(t, p)
 	require.Contains(t, ChildrenOf(os.Getpid()), p.PID())
 	u, err := UsageOf(p.PID())
 	require.NoError(t, err)
@@ -32,11 +33,17 @@ func TestStop(t *testing.T) {
 
 	p, err = StartProcess(t.TempDir(), nil, "/bin/sh", "-c", `trap "" TERM; echo ready > ready; while :; do sleep 1; done`)
 	require.NoError(t, err)
+	waitReady(t, p)
+	require.ErrorContains(t, p.Stop(100*time.Millisecond), "did not end within")
+}
+
+// waitReady waits until the process has made the file "ready" in its folder.
+func waitReady(t *testing.T, p *Process) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(p.cmd.Dir + "/ready")
 		return err == nil
 	}, 10*time.Second, time.Millisecond)
-	require.ErrorContains(t, p.Stop(100*time.Millisecond), "did not end within")
 }
 
 func TestUsageCountsTime(t *testing.T) {
