@@ -15,7 +15,7 @@ type patience struct {
 }
 
 const (
-	talkMost   = 5000 // messages at once
+	talkMost   = 500  // messages at once
 	talkPerSec = 5000 // and so many a second
 	talkEvents = 20   // of which each may tell of so much without counting for more
 )
