@@ -41,7 +41,7 @@ func (q *quota) look(now time.Time) (under bool) {
 }
 
 // enterQuota moves all that is in the cell into its processor group, and reports whether all of it
-// is there. Who is there has no children elsewhere.
+// is there. A child is born where its parent is.
 func (c *Cell) enterQuota() bool {
 	dir := c.v1["cpu"]
 	for range quotaRounds {
