@@ -8,8 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,21 +73,6 @@ func (b *bundle) limited(t *testing.T, l sandbox.Limits, env ...string) *Process
 	p, err := b.Start(t.Context(), s)
 	require.NoError(t, err)
 	return p
-}
-
-// withDaemon starts a process that is held to limits, and has it make a daemon.
-func (b *bundle) withDaemon(t *testing.T, l sandbox.Limits) (p *Process, daemon int) {
-	t.Helper()
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	p = b.limited(t, l, "LEPTIR_TEST_PIDFILE="+pidFile)
-	do(t, p, "daemon-and-end")
-	_, err := p.Recv()
-	require.NoError(t, err)
-	text, err := os.ReadFile(pidFile)
-	require.NoError(t, err)
-	daemon, err = strconv.Atoi(string(text))
-	require.NoError(t, err)
-	return p, daemon
 }
 
 // says waits until the process has printed something that begins so, and returns the line.
@@ -214,60 +197,6 @@ func TestCPULimit(t *testing.T) {
 	require.NoError(t, err)
 	require.Less(t, ms, 700, "a fifth of a core gives 200 ms in a second, and some more while it is stopped late")
 	waitFor(t, "the end", p.Done())
-}
-
-// Only who comes near to the limit is put under it, with all that it has started: to be in a group
-// costs a little at each sleep. Where limits are strict it is from the start.
-func TestCPULimitIsForThoseWhoNeedIt(t *testing.T) {
-	t.Parallel()
-	limits := sandbox.Limits{CPUMax: 0.5}
-	m := machine(t)
-	needs(t, m, limits)
-	own, err := os.ReadFile("/proc/self/cgroup")
-	require.NoError(t, err)
-	if !regexp.MustCompile(`(?m)^\d+:([^:]*,)?cpu[,:]`).Match(own) || !strings.Contains(string(own), "0::") {
-		t.Skip("the limit holds from the start but where the processor has groups of version 1, beside those of version 2")
-	}
-	quota := func(b *bundle, pid int) (dir string) {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		require.NoError(t, err)
-		for line := range strings.Lines(string(text)) {
-			f := strings.SplitN(strings.TrimSpace(line), ":", 3)
-			if slices.Contains(strings.Split(f[1], ","), "cpu") && strings.Contains(f[2], "/leptir-"+b.remains.Run) {
-				return f[2]
-			}
-		}
-		return ""
-	}
-	t.Run("late", func(t *testing.T) {
-		t.Parallel()
-		b := setupOn(t, m)
-		p, daemon := b.withDaemon(t, limits)
-		time.Sleep(3 * sandbox.SampleInterval)
-		require.Empty(t, quota(b, p.PID()), "it does next to nothing")
-		for _, dir := range b.remains.Groups { // and tools remove what is empty
-			for _, group := range []string{filepath.Join(dir, "*"), dir} {
-				files, _ := filepath.Glob(filepath.Join(group, "cpu.cfs_quota_us"))
-				for _, file := range files {
-					require.NoError(t, os.Remove(filepath.Dir(file)))
-				}
-			}
-		}
-		do(t, p, "spin")
-		require.Eventually(t, func() bool { return quota(b, p.PID()) != "" && quota(b, daemon) != "" }, 20*time.Second, 5*time.Millisecond)
-		p.Kill(ReasonTimeout, "")
-		waitFor(t, "the end", p.Done())
-	})
-	t.Run("strict", func(t *testing.T) {
-		t.Parallel()
-		b := setupOn(t, m)
-		strict := limits
-		strict.Strict = true
-		p := b.limited(t, strict)
-		require.NotEmpty(t, quota(b, p.PID()))
-		p.Kill(ReasonTimeout, "")
-		waitFor(t, "the end", p.Done())
-	})
 }
 
 // What has used up its share of the processor dies all the same at once.
@@ -546,7 +475,15 @@ func TestEscapedDaemonIsKilled(t *testing.T) {
 func TestDaemonLivesWithItsProcess(t *testing.T) {
 	t.Parallel()
 	b := setupOn(t, sampledOnly(t))
-	p, daemon := b.withDaemon(t, sandbox.Limits{})
+	pidFile := filepath.Join(t.TempDir(), "pid")
+	p := b.limited(t, sandbox.Limits{}, "LEPTIR_TEST_PIDFILE="+pidFile)
+	do(t, p, "daemon-and-end")
+	_, err := p.Recv()
+	require.NoError(t, err)
+	s, err := os.ReadFile(pidFile)
+	require.NoError(t, err)
+	daemon, err := strconv.Atoi(string(s))
+	require.NoError(t, err)
 	sandbox.Sweep()
 	require.True(t, alive(daemon))
 	p.Retire(10 * time.Second)

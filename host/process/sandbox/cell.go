@@ -22,7 +22,6 @@ const oomScore = 500
 // concurrent use.
 type Cell struct {
 	limits   Limits
-	sandbox  *Sandbox
 	machine  *Machine
 	cookie   string
 	home     string
@@ -64,7 +63,7 @@ func (s *Sandbox) Cell(p Place, l Limits) (c *Cell, err error) {
 	if err := s.strict(&l); err != nil {
 		return nil, err
 	}
-	c = &Cell{limits: l, sandbox: s, machine: s.machine, cookie: p.Cookie, home: p.Home, work: p.Work, binary: p.Binary, v2fd: -1, v1: map[string]string{}}
+	c = &Cell{limits: l, machine: s.machine, cookie: p.Cookie, home: p.Home, work: p.Work, binary: p.Binary, v2fd: -1, v1: map[string]string{}}
 	defer func() {
 		if err != nil {
 			_ = c.Close()
@@ -155,9 +154,6 @@ func (s *Sandbox) groups(c *Cell, name string) error {
 		c.v1[controller] = dir
 		if err := v1Limit(dir, controller, &c.limits); err != nil {
 			return err
-		}
-		if controller == "cpu" && c.lateQuota() {
-			continue
 		}
 		d, err := openDoor(dir, h.own)
 		if err != nil {
@@ -393,7 +389,7 @@ func (c *Cell) Usage() (u Usage) {
 	u.PeakMemory = c.peak
 	c.mu.Unlock()
 	if c.v2 != "" {
-		u.CPU = c.cpuTime()
+		u.CPU = time.Duration(readKey(c.v2, "cpu.stat", "usage_usec")) * time.Microsecond
 		if slices.Contains(c.v2has, "memory") && c.limits.MemoryMax > 0 {
 			u.PeakMemory = max(u.PeakMemory, readInt(c.v2, "memory.peak"))
 		}

@@ -22,9 +22,8 @@ type Breach struct {
 // Sampler looks at the limits of one cell, again and again. One goroutine uses it.
 type Sampler struct {
 	cell                   *Cell
-	memory, pids, scratch  bool   // to be measured here
-	groups                 bool   // to be asked of the kernel
-	quota                  *quota // that the cell is not under yet; nil if there is none
+	memory, pids, scratch  bool // to be measured here
+	groups                 bool // to be asked of the kernel
 	nextGroup, nextScratch time.Time
 }
 
@@ -36,10 +35,7 @@ func (c *Cell) Sampler() *Sampler {
 		pids:    l.PidsMax > 0 && !c.pidsByGroup() && c.identity == nil,
 		scratch: l.ScratchMax > 0 && !c.scratchByMount(),
 		groups:  l.MemoryMax > 0 && c.memoryByGroup() || l.PidsMax > 0 && c.pidsByGroup()}
-	if c.v1["cpu"] != "" && c.lateQuota() {
-		s.quota = &quota{cell: c, used: c.cpuTime(), at: time.Now()}
-	}
-	if !s.memory && !s.pids && !s.scratch && !s.groups && s.quota == nil {
+	if !s.memory && !s.pids && !s.scratch && !s.groups {
 		return nil
 	}
 	return s
@@ -47,9 +43,6 @@ func (c *Cell) Sampler() *Sampler {
 
 // Look returns the limit that has been exceeded, nil if none has.
 func (s *Sampler) Look(now time.Time) *Breach {
-	if s.quota != nil && s.quota.look(now) {
-		s.quota = nil
-	}
 	if s.memory || s.pids {
 		if b := s.lookAtTree(); b != nil {
 			return b
@@ -142,7 +135,7 @@ func folderSize(dir string) (size int64) {
 // Interval returns how often it is worth looking.
 func (s *Sampler) Interval() time.Duration {
 	switch {
-	case s.memory || s.pids || s.quota != nil:
+	case s.memory || s.pids:
 		return SampleInterval
 	default:
 		return groupInterval
