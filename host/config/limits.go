@@ -12,7 +12,7 @@ import (
 // that do not say otherwise. Of all amounts, 0 is none.
 type Limits struct {
 	MemoryMax   settings.Bytes `config:"memory_max" doc:"The most memory of a process of the plugin with all that it starts; what exceeds it is killed. 0 is no limit, less than 16MiB is too little to start."`
-	CPUMax      float64        `config:"cpu_max" min:"0" max:"4096" doc:"How many cores such a process may keep busy; fractions are allowed, 0 is no limit."`
+	CPUMax      float64        `config:"cpu_max" min:"0" max:"4096" doc:"How many cores such a process may keep busy; fractions are allowed, 0 is no limit. What uses more is made to wait."`
 	PidsMax     int            `config:"pids_max" min:"0" max:"4000000" doc:"The most processes and threads of it together; what exceeds it is killed. 0 is no limit, less than 32 is too few for a program in Go."`
 	OpenFiles   int            `config:"open_files" min:"0" max:"1000000" doc:"The most open file descriptors of each of its processes; 0 is the host's own limit, less than 64 are too few."`
 	OutputMax   settings.Bytes `config:"output_max" doc:"The most bytes that a process may print in its life; what it prints beyond is dropped, and it is replaced after its task. 0 is no limit; the rate is limited in any case."`
@@ -23,7 +23,7 @@ type Limits struct {
 	PathsRead   []string       `config:"paths_read" doc:"If this or paths_write names any: the files and folders that it may read and execute, beside its own and what every program needs."`
 	PathsWrite  []string       `config:"paths_write" doc:"If this or paths_read names any: the files and folders that it may read and write, beside its own."`
 	Network     bool           `config:"network" doc:"Whether it has the network; without, it has not even a loopback interface."`
-	Strict      bool           `config:"strict" doc:"Whether the host refuses to run where the kernel does not enforce all limits that are set."`
+	Strict      bool           `config:"strict" doc:"Whether the host refuses to run where the kernel does not enforce all limits that are set; cpu_max is then left to the kernel, too, at a cost (isolation.md)."`
 }
 
 // The least that makes sense of what is limited at all.

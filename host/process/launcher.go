@@ -25,7 +25,8 @@ type Launcher struct {
 	lines   chan Line
 	wg      sync.WaitGroup // tidying goroutines of all processes
 
-	watching chan *watched
+	watching   chan *watched
+	throttling chan *throttled
 
 	mu     sync.Mutex
 	live   map[*Process]struct{}
@@ -64,7 +65,7 @@ func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, s
 	if len(parent) > 45 {
 		parent = publicParent()
 	}
-	l := &Launcher{logger: logger, hclog: gopluginLog, lines: make(chan Line, sinkQueue), watching: make(chan *watched),
+	l := &Launcher{logger: logger, hclog: gopluginLog, lines: make(chan Line, sinkQueue), watching: make(chan *watched), throttling: make(chan *throttled),
 		live: map[*Process]struct{}{}, quit: make(chan struct{})}
 	l.sandbox = sandbox.New(o.machine, strings.ReplaceAll(uuid.NewString(), "-", ""))
 	l.remains = l.sandbox.Remains()
@@ -81,6 +82,7 @@ func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, s
 		}
 	}
 	l.sinkWG.Go(l.watch)
+	l.sinkWG.Go(l.throttle)
 	l.sinkWG.Go(func() {
 		for {
 			select {
@@ -226,6 +228,7 @@ func (l *Launcher) register(p *Process) bool {
 	}
 	p.runner = newGroupRunner(p.spec.Path, p.spec.Args)
 	p.runner.warn = func(msg string, err error) { l.logger.Warn(msg, "plugin", p.spec.Plugin, "error", err) }
+	p.runner.throttle = l.beThrottled
 	l.live[p] = struct{}{}
 	l.wg.Add(1)
 	return true

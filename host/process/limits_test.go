@@ -2,12 +2,14 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -184,40 +186,123 @@ func membersOf(run string) (pids []int) {
 	return pids
 }
 
-func TestCPULimit(t *testing.T) {
+// cpuLimits runs a test with each of the ways that the processor can be limited by.
+func cpuLimits(t *testing.T, cores float64, test func(*testing.T, *bundle, sandbox.Limits)) {
 	t.Parallel()
-	limits := sandbox.Limits{CPUMax: 0.2}
-	m := machine(t)
-	needs(t, m, limits)
-	b := setupOn(t, m)
-	p := b.limited(t, limits)
-	do(t, p, "burn") // four goroutines for a second
-	var ms int
-	_, err := fmt.Sscanf(b.says(t, "burnt"), "burnt %d ms", &ms)
-	require.NoError(t, err)
-	require.Less(t, ms, 700, "a fifth of a core gives 200 ms in a second, and some more while it is stopped late")
-	waitFor(t, "the end", p.Done())
+	for _, tt := range []struct {
+		name    string
+		machine *sandbox.Machine
+		limits  sandbox.Limits
+	}{
+		{"stopped by the host", machine(t), sandbox.Limits{CPUMax: cores}},
+		{"quota", machine(t), sandbox.Limits{CPUMax: cores, Strict: true}},
+		{"no version 2", machine(t).WithoutVersion2(), sandbox.Limits{CPUMax: cores}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			needs(t, tt.machine, tt.limits)
+			test(t, setupOn(t, tt.machine), tt.limits)
+		})
+	}
 }
 
-// What has used up its share of the processor dies all the same at once.
-func TestKillOfTheThrottled(t *testing.T) {
+func TestCPULimit(t *testing.T) {
+	cpuLimits(t, 0.2, func(t *testing.T, b *bundle, limits sandbox.Limits) {
+		p := b.limited(t, limits)
+		do(t, p, "burn") // four goroutines for a second
+		var ms int
+		_, err := fmt.Sscanf(b.says(t, "burnt"), "burnt %d ms", &ms)
+		require.NoError(t, err)
+		require.Less(t, ms, 700, "a fifth of a core gives 200 ms in a second, and some more while it is stopped late")
+		waitFor(t, "the end", p.Done())
+	})
+}
+
+// The limit is one of all that a process has started.
+func TestCPULimitOfChildren(t *testing.T) {
+	cpuLimits(t, 0.2, func(t *testing.T, b *bundle, limits sandbox.Limits) {
+		pidFile := filepath.Join(t.TempDir(), "pid")
+		p := b.limited(t, limits, "LEPTIR_TEST_PIDFILE="+pidFile)
+		began := time.Now()
+		do(t, p, "burn-as-child")
+		time.Sleep(2 * time.Second)
+		pid, err := os.ReadFile(pidFile)
+		require.NoError(t, err)
+		child, err := strconv.Atoi(string(pid))
+		require.NoError(t, err)
+		cpu := userTime(child)
+		require.Less(t, cpu, 400*time.Millisecond+time.Since(began)/4)
+		require.Positive(t, cpu)
+		p.Kill(ReasonTimeout, "")
+		waitFor(t, "the end", p.Done())
+	})
+}
+
+// userTime is how long a process has computed so far; 0 is unknown.
+func userTime(pid int) time.Duration {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, after, _ := strings.Cut(string(b), ") ")
+	f := strings.Fields(after)
+	if len(f) < 12 {
+		return 0
+	}
+	ticks, _ := strconv.Atoi(f[11])
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// The limit holds from the first instruction, long before there is a stream.
+func TestCPULimitAtStart(t *testing.T) {
+	cpuLimits(t, 0.2, func(t *testing.T, b *bundle, limits sandbox.Limits) {
+		s := spec(t, "burn-at-start")
+		s.Limits, s.StartTimeout = limits, 2*time.Second
+		began := time.Now()
+		_, err := b.Start(t.Context(), s)
+		failed, ok := errors.AsType[*StartError](err)
+		require.True(t, ok, "%v", err)
+		require.Positive(t, failed.Exit.CPU)
+		require.Less(t, failed.Exit.CPU, 400*time.Millisecond+time.Since(began)/4)
+	})
+}
+
+// To be in a processor group costs a little at each sleep. Only those are in one whom nobody but the
+// kernel may limit.
+func TestProcessorGroups(t *testing.T) {
 	t.Parallel()
-	limits := sandbox.Limits{CPUMax: 0.02}
 	m := machine(t)
-	needs(t, m, limits)
-	b := setupOn(t, m)
+	if own, err := os.ReadFile("/proc/self/cgroup"); err != nil || !regexp.MustCompile(`(?m)^\d+:([^:]*,)?cpu[,:]`).Match(own) {
+		t.Skip("no processor groups of version 1 here, which show who is in them")
+	}
+	for _, strict := range []bool{false, true} {
+		limits := sandbox.Limits{CPUMax: 0.5, Strict: strict}
+		needs(t, m, limits)
+		b := setupOn(t, m)
+		p := b.limited(t, limits)
+		if p.runner.cell.Throttle() == nil && !strict {
+			t.Skip("no group can be stopped here")
+		}
+		groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", p.PID()))
+		require.NoError(t, err)
+		group := regexp.MustCompile(`(?m)^\d+:([^:]*,)?cpu(,[^:]*)?:.*/leptir-` + b.remains.Run + `/`)
+		require.Equal(t, strict, group.Match(groups), "%s", groups)
+		p.Kill(ReasonTimeout, "")
+		waitFor(t, "the end", p.Done())
+	}
+}
+
+// spinUntilThrottled has a process compute until it has been held back.
+func (b *bundle) spinUntilThrottled(t *testing.T, limits sandbox.Limits) *Process {
+	t.Helper()
 	s := spec(t, "serve")
 	s.Limits, s.StartTimeout = limits, time.Minute
 	p, err := b.Start(t.Context(), s)
 	require.NoError(t, err)
 	do(t, p, "spin")
-	throttled := func() int64 {
+	value := func(file, key string) (n int64) {
 		for _, dir := range b.remains.Groups {
-			files, _ := filepath.Glob(filepath.Join(dir, "*", "cpu.stat"))
+			files, _ := filepath.Glob(filepath.Join(dir, "*", file))
 			for _, file := range files {
 				text, _ := os.ReadFile(file)
-				_, after, _ := strings.Cut(string(text), "nr_throttled ")
-				var n int64
+				_, after, _ := strings.Cut(string(text), key+" ")
 				if _, err := fmt.Sscan(after, &n); err == nil && n > 0 {
 					return n
 				}
@@ -225,13 +310,35 @@ func TestKillOfTheThrottled(t *testing.T) {
 		}
 		return 0
 	}
-	before := throttled()
-	require.Eventually(t, func() bool { return throttled() > before+3 }, 20*time.Second, time.Millisecond)
-	began := time.Now()
-	p.Kill(ReasonTimeout, "")
-	waitFor(t, "the end", p.Done())
-	require.Less(t, time.Since(began), time.Second)
-	t.Log("dead after", time.Since(began))
+	before := value("cpu.stat", "nr_throttled")
+	require.Eventually(t, func() bool {
+		return value("cpu.stat", "nr_throttled") > before+3 || value("cgroup.events", "frozen") == 1
+	}, time.Minute, 5*time.Millisecond)
+	return p
+}
+
+// What has used up its share of the processor dies all the same at once.
+func TestKillOfTheThrottled(t *testing.T) {
+	cpuLimits(t, 0.02, func(t *testing.T, b *bundle, limits sandbox.Limits) {
+		p := b.spinUntilThrottled(t, limits)
+		began := time.Now()
+		p.Kill(ReasonTimeout, "")
+		waitFor(t, "the end", p.Done())
+		require.Less(t, time.Since(began), time.Second)
+		t.Log("dead after", time.Since(began))
+	})
+}
+
+// What has used up its share of the processor tells all the same at once what it is doing.
+func TestAbortOfTheThrottled(t *testing.T) {
+	cpuLimits(t, 0.02, func(t *testing.T, b *bundle, limits sandbox.Limits) {
+		p := b.spinUntilThrottled(t, limits)
+		began := time.Now()
+		p.Abort(ReasonTimeout, "limit 1s")
+		waitFor(t, "the end", p.Done())
+		require.Less(t, time.Since(began), 10*time.Second)
+		require.True(t, strings.HasPrefix(p.Exit().Dump, "SIGQUIT"), "%.200s", p.Exit().Dump)
+	})
 }
 
 func TestOpenFiles(t *testing.T) {
@@ -498,12 +605,8 @@ func TestAbort(t *testing.T) {
 	p := b.start(t, "serve", "GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1")
 	do(t, p, "spin")
 	require.Eventually(t, func() bool { return p.Progress().Begun == 1 }, 10*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { // it is to be the busiest
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-		_, after, _ := strings.Cut(string(b), ") ")
-		f := strings.Fields(after)
-		return err == nil && len(f) > 11 && len(f[11]) > 1 // utime: 10 ticks at least
-	}, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return userTime(p.PID()) >= 100*time.Millisecond }, 20*time.Second, 5*time.Millisecond,
+		"it is to be the busiest")
 	p.Abort(ReasonTimeout, "limit 1s")
 	waitFor(t, "the end", p.Done())
 	e := p.Exit()

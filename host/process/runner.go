@@ -43,6 +43,7 @@ type groupRunner struct {
 	out       *output
 	cell      *sandbox.Cell // what it is confined in
 	warn      func(msg string, err error)
+	throttle  func(*groupRunner) // has the process held to its cpu_max
 
 	stdout, stderr, lifeline *os.File
 	hsRead                   *io.PipeReader
@@ -134,6 +135,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 		r.killGroup()
 		r.cell.Kill()
 	}
+	r.throttle(r)
 
 	var readers sync.WaitGroup
 	readers.Go(func() {
@@ -309,6 +311,9 @@ func (r *groupRunner) wasStarted() bool {
 // about to be killed.
 func (r *groupRunner) abort(reason Reason, detail string) {
 	r.out.beginDump()
+	if r.wasStarted() {
+		r.cell.Release()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.intended == "" && !r.reaped {

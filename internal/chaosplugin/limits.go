@@ -55,6 +55,9 @@ func (s *testServer) strain(taskType string) bool {
 		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
 		say("burnt %d ms", ru.Utime.Sec*1000+ru.Utime.Usec/1000)
 		os.Exit(0)
+	case "burn-as-child":
+		s.startSelf("burn-at-start", nil)
+		time.Sleep(time.Hour)
 	case "spin":
 		spin()
 	case "open-files":
@@ -113,6 +116,11 @@ func strainAtStart(mode string) bool {
 	switch mode {
 	case "eat":
 		eat()
+	case "burn-at-start": // for a while, should nobody stop it
+		for range 4 {
+			go spin()
+		}
+		time.Sleep(time.Minute)
 	case "daemonize":
 		(&testServer{}).startSelf("orphan", &syscall.SysProcAttr{Setsid: true})
 	case "daemonize-hidden":
@@ -133,7 +141,7 @@ func (s *testServer) startSelf(mode string, attr *syscall.SysProcAttr) *os.Proce
 	if err := c.Start(); err != nil {
 		return nil
 	}
-	if file := os.Getenv("LEPTIR_TEST_PIDFILE"); mode == "orphan" && file != "" {
+	if file := os.Getenv("LEPTIR_TEST_PIDFILE"); (mode == "orphan" || mode == "burn-at-start") && file != "" {
 		_ = os.WriteFile(file+".new", []byte(strconv.Itoa(c.Process.Pid)), 0o600)
 		_ = os.Rename(file+".new", file)
 	}

@@ -31,11 +31,12 @@ type Cell struct {
 
 	gaps []Gap // what turned out not to be enforced, though the machine looked as if it were
 
-	v2    string // its group of version 2, "" where there is none
-	v2fd  int    // its folder, -1 once it is closed or where there is none
-	v2has []string
-	v1    map[string]string // its groups of version 1, by controller
-	doors []door
+	v2       string // its group of version 2, "" where there is none
+	v2fd     int    // its folder, -1 once it is closed or where there is none
+	v2has    []string
+	throttle *Throttle         // of its processor time; nil where the kernel does it, or nobody
+	v1       map[string]string // its groups of version 1, by controller
+	doors    []door
 
 	over func() // lets the thread end that the process was born on
 
@@ -102,7 +103,7 @@ func (s *Sandbox) missing(c *Cell) (gaps []Gap) {
 		wanted, has         bool
 	}{
 		{"memory_max", "memory", l.MemoryMax > 0, c.memoryByGroup()},
-		{"cpu_max", "cpu", l.CPUMax > 0, c.cpuByGroup()},
+		{"cpu_max", "cpu", l.CPUMax > 0, c.throttle != nil || c.cpuByGroup()},
 		{"pids_max", "pids", l.PidsMax > 0, c.pidsByGroup()},
 	} {
 		if x.wanted && !x.has && s.machine.controllers()[x.controller] == "" {
@@ -125,19 +126,24 @@ func (c *Cell) Identity() *Identity { return c.identity }
 
 // groups makes the cell's groups.
 func (s *Sandbox) groups(c *Cell, name string) error {
-	limits := map[string]bool{"memory": c.limits.MemoryMax > 0, "pids": c.limits.PidsMax > 0, "cpu": c.limits.CPUMax > 0}
 	if dir, opened, err := s.child("", name); opened {
 		if err == nil {
-			c.v2, c.v2has = dir, s.v2has
+			if c.limits.CPUMax > 0 && !c.limits.Strict {
+				c.throttle = newThrottle(dir, c.limits.CPUMax)
+			}
+			c.v2, c.v2has = dir, s.given(c.quota())
 			if c.v2fd, err = openKernel(dir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
 				return fmt.Errorf("cgroup: %w", err)
 			}
-			has := func(controller string) bool { return slices.Contains(s.v2has, controller) }
+			has := func(controller string) bool {
+				return slices.Contains(c.v2has, controller) && (controller != "cpu" || c.quota())
+			}
 			if err := v2Limit(dir, &c.limits, has); err != nil {
 				return err
 			}
 		}
 	}
+	limits := map[string]bool{"memory": c.limits.MemoryMax > 0, "pids": c.limits.PidsMax > 0, "cpu": c.quota()}
 	for _, controller := range v1Controllers {
 		wanted := limits[controller] || controller == "freezer" && c.v2 == ""
 		h, mounted := s.machine.hierarchies.v1[controller]
@@ -322,19 +328,39 @@ func (c *Cell) Kill() (all bool) {
 	return all
 }
 
-// hasten lets what is in the cell run, now that it is to die: to die it needs the processor,
-// too, and may have used up its share.
-func (c *Cell) hasten() {
+// Release lifts CPUMax: who is about to be killed may have something to say, and may have used up
+// its share.
+func (c *Cell) Release() {
 	switch dir := c.v1["cpu"]; {
-	case c.limits.CPUMax <= 0:
+	case c.throttle != nil:
+		c.throttle.release()
+	case !c.quota():
 	case dir != "":
 		_ = writeFile(dir, "cpu.cfs_quota_us", "-1")
-		_ = writeFile(dir, "cpu.shares", "262144")
-	case c.v2 != "" && slices.Contains(c.v2has, "cpu"):
+	case c.cpuByGroup():
 		_ = writeFile(c.v2, "cpu.max", "max")
+	}
+}
+
+// hasten lets what is in the cell run before others, now that it is to die: to die it needs the
+// processor, too.
+func (c *Cell) hasten() {
+	c.Release()
+	switch dir := c.v1["cpu"]; {
+	case !c.quota():
+	case dir != "":
+		_ = writeFile(dir, "cpu.shares", "262144")
+	case c.cpuByGroup():
 		_ = writeFile(c.v2, "cpu.weight", "10000")
 	}
 }
+
+// Throttle returns what holds the cell to its CPUMax, once it is started; nil where that is left
+// to the kernel, or to nobody.
+func (c *Cell) Throttle() *Throttle { return c.throttle }
+
+// quota reports whether CPUMax is to be the kernel's quota.
+func (c *Cell) quota() bool { return c.limits.CPUMax > 0 && c.throttle == nil }
 
 // Close removes the cell's groups. What was started in it has been killed.
 func (c *Cell) Close() error {
@@ -389,7 +415,7 @@ func (c *Cell) Usage() (u Usage) {
 	u.PeakMemory = c.peak
 	c.mu.Unlock()
 	if c.v2 != "" {
-		u.CPU = time.Duration(readKey(c.v2, "cpu.stat", "usage_usec")) * time.Microsecond
+		u.CPU = cpuTimeOf(c.v2)
 		if slices.Contains(c.v2has, "memory") && c.limits.MemoryMax > 0 {
 			u.PeakMemory = max(u.PeakMemory, readInt(c.v2, "memory.peak"))
 		}

@@ -156,6 +156,22 @@ func TestControllersOfVersion2(t *testing.T) {
 	require.Equal(t, dir, base)
 }
 
+// The controller of the processor is handed down only once somebody needs a quota: it makes processor
+// groups of all.
+func TestProcessorControllerOfVersion2(t *testing.T) {
+	t.Parallel()
+	base := fakeGroup(t, filepath.Join(t.TempDir(), "base"), "cpu memory pids")
+	s := New(&Machine{hierarchies: hierarchies{v2: &hierarchy{parent: base, own: base, top: filepath.Dir(base)}}}, "run")
+	run := fakeGroup(t, s.trees[""], "cpu memory pids")
+	s.opened[""], s.v2has = nil, []string{"memory", "pids"}
+	require.Equal(t, []string{"memory", "pids"}, s.given(false))
+	require.Empty(t, content(t, base, "cgroup.subtree_control")+content(t, run, "cgroup.subtree_control"))
+	s.given(true)
+	require.Equal(t, "+cpu", content(t, base, "cgroup.subtree_control"))
+	require.Equal(t, "+cpu", content(t, run, "cgroup.subtree_control"))
+	require.Equal(t, []string{"memory", "pids"}, s.wantedOfV2("memory", "pids"))
+}
+
 func TestUsageOfVersion2(t *testing.T) {
 	t.Parallel()
 	dir := fakeGroup(t, filepath.Join(t.TempDir(), "g"), "", "memory.peak", "memory.events", "pids.events", "cpu.stat")

@@ -138,7 +138,12 @@ func (m *Machine) Gaps(l Limits) (gaps []Gap) {
 		gap("memory_max", "%s; the resident memory of the processes is looked at every %v instead, and what exceeds it is killed", why, SampleInterval)
 	}
 	if why := controllers["cpu"]; l.CPUMax > 0 && why != "" {
-		gap("cpu_max", "%s; it is not enforced", why)
+		switch {
+		case !m.throttles():
+			gap("cpu_max", "%s; it is not enforced", why)
+		case l.Strict:
+			gap("cpu_max", "%s; what exceeds it is stopped for a while by the host instead, as it is without strict", why)
+		}
 	}
 	if why := controllers["pids"]; l.PidsMax > 0 && why != "" {
 		if l.RunAs != "" && m.root {
@@ -172,6 +177,16 @@ func (m *Machine) Gaps(l Limits) (gaps []Gap) {
 		}
 	}
 	return gaps
+}
+
+// throttles reports whether what is in a group can be stopped for a while.
+func (m *Machine) throttles() bool {
+	h := m.hierarchies.v2
+	if h == nil || !canFreeze() {
+		return false
+	}
+	_, err := h.base()
+	return err == nil
 }
 
 // Groups reports whether a group can be made to kill by, whatever its controllers.

@@ -101,7 +101,7 @@ func (s *Sandbox) open(tree string) (string, error) {
 	if tree == "" {
 		base := filepath.Dir(dir)
 		if err = os.MkdirAll(base, 0o755); err == nil {
-			wanted := s.wantedOfV2()
+			wanted := s.wantedOfV2("memory", "pids")
 			for _, above := range s.machine.hierarchies.v2.path(base) {
 				v2Give(above, wanted...)
 			}
@@ -193,9 +193,24 @@ func (s *Sandbox) make(dir string) error {
 	}
 }
 
-// wantedOfV2 are the controllers that version 1 does not have.
-func (s *Sandbox) wantedOfV2() (wanted []string) {
-	for _, c := range []string{"memory", "pids", "cpu"} {
+// given returns the controllers that cells have by version 2. That of the processor is handed down
+// for the first one that needs its quota: all cells then have a processor group, which costs.
+func (s *Sandbox) given(quota bool) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if quota && !slices.Contains(s.v2has, "cpu") {
+		wanted, dir := s.wantedOfV2("cpu"), s.trees[""]
+		for _, above := range append(s.machine.hierarchies.v2.path(filepath.Dir(dir)), dir) {
+			v2Give(above, wanted...)
+		}
+		s.v2has = v2Given(dir)
+	}
+	return s.v2has
+}
+
+// wantedOfV2 are those of some controllers that version 1 does not have.
+func (s *Sandbox) wantedOfV2(controllers ...string) (wanted []string) {
+	for _, c := range controllers {
 		if _, ok := s.machine.hierarchies.v1[c]; !ok {
 			wanted = append(wanted, c)
 		}

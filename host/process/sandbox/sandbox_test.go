@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,7 +89,11 @@ func TestGaps(t *testing.T) {
 	old := *none
 	old.landlock = 1
 	require.Contains(t, old.Gaps(Limits{ProtectHost: true})[0].String(), "only tracing and reading is prevented")
-	require.Len(t, Look("").WithoutGroups().Gaps(Limits{CPUMax: 1}), 1)
+	require.Contains(t, Look("").WithoutGroups().Gaps(Limits{CPUMax: 1})[0].String(), "it is not enforced")
+	if m := withoutProcessorGroups(Look("")); m.throttles() {
+		require.Empty(t, m.Gaps(Limits{CPUMax: 1}), "the host does it")
+		require.Contains(t, m.Gaps(Limits{CPUMax: 1, Strict: true})[0].String(), "is stopped for a while by the host instead")
+	}
 }
 
 // sleeper starts a process that carries a cookie, outside of any cell.
@@ -183,6 +188,19 @@ func TestFolderSize(t *testing.T) {
 	require.Zero(t, folderSize(filepath.Join(dir, "nothing")))
 }
 
+// withoutProcessorGroups returns the same machine as if groups had no processor controller.
+func withoutProcessorGroups(m *Machine) *Machine {
+	c := *m
+	c.hierarchies.v1 = maps.Clone(m.hierarchies.v1)
+	delete(c.hierarchies.v1, "cpu")
+	c.controllers = func() map[string]string {
+		why := m.lookControllers()
+		why["cpu"] = "no processor controller"
+		return why
+	}
+	return &c
+}
+
 // withGroups returns this machine with a place for groups of the test's own, or skips the test.
 func withGroups(t *testing.T) *Machine {
 	t.Helper()
@@ -213,14 +231,21 @@ func requireCleanEnd(t *testing.T, s *Sandbox) {
 func TestCellKill(t *testing.T) {
 	t.Parallel()
 	m := withGroups(t)
-	for name, m := range map[string]*Machine{"version 2": m, "freezer": m.WithoutVersion2()} {
+	for name, limits := range map[string]Limits{"version 2": {CPUMax: 1}, "version 2, quota": {CPUMax: 1, Strict: true}, "freezer": {CPUMax: 1}} {
 		t.Run(name, func(t *testing.T) {
+			m := m
+			if name == "freezer" {
+				m = m.WithoutVersion2()
+			}
+			if limits.Strict && len(m.Gaps(limits)) > 0 {
+				t.Skip(m.Gaps(limits)[0])
+			}
 			if !m.Groups() {
 				t.Skip("this machine has no freezer")
 			}
 			s := New(m, strings.ReplaceAll(uuid.NewString(), "-", ""))
 			home := t.TempDir()
-			c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, Limits{CPUMax: 1})
+			c, err := s.Cell(Place{Cookie: s.Cookie("x"), Home: home, Work: home, Binary: "/bin/sh"}, limits)
 			require.NoError(t, err)
 			pidFile := filepath.Join(home, "pid")
 			cmd := exec.Command("setsid", "setsid", "sh", "-c", "sleep 60 & echo $! > "+pidFile+".new; mv "+pidFile+".new "+pidFile+"; wait")
@@ -257,8 +282,15 @@ func TestCellKill(t *testing.T) {
 // left its process group.
 func requireHastened(t *testing.T, c *Cell, pid int) {
 	t.Helper()
+	if c.throttle != nil {
+		require.NoError(t, c.throttle.freeze(true))
+		requireFrozen(t, c.v2, true)
+	}
 	c.hasten()
-	if dir := c.v1["cpu"]; dir != "" {
+	if c.throttle != nil {
+		requireFrozen(t, c.v2, false)
+		require.NoError(t, c.throttle.freeze(true)) // and now it is to die like this
+	} else if dir := c.v1["cpu"]; dir != "" {
 		require.EqualValues(t, -1, readInt(dir, "cpu.cfs_quota_us"))
 	} else if c.cpuByGroup() {
 		quota, err := os.ReadFile(filepath.Join(c.v2, "cpu.max"))
