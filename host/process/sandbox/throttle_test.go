@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // consumer is a process on a machine whose clock stands still between looks.
@@ -176,19 +177,29 @@ func TestReleaseOfTheThrottled(t *testing.T) {
 	overdraw()
 	require.Zero(t, th.Look(now.Add(11*time.Second)))
 	requireFrozen(t, group, false)
+}
 
-	for range 200 { // one that looks while another releases
-		th := newThrottle(group, 0.5)
-		th.account.balance = -time.Second
-		looked := make(chan struct{})
-		go func() {
-			defer close(looked)
-			th.Look(now)
-		}()
-		th.release()
-		<-looked
-		requireFrozen(t, group, false)
-	}
+// What is released while it is looked at is not frozen for ever.
+func TestReleaseInTheMiddleOfALook(t *testing.T) {
+	t.Parallel()
+	group := t.TempDir()
+	stat, freeze := filepath.Join(group, "cpu.stat"), filepath.Join(group, "cgroup.freeze")
+	require.NoError(t, unix.Mkfifo(stat, 0o600))
+	require.NoError(t, os.WriteFile(freeze, []byte("0"), 0o600))
+	th := newThrottle(group, 0.5)
+	th.account.balance = -time.Second
+	good := make(chan time.Duration, 1)
+	go func() { good <- th.Look(time.Now()) }()
+	used, err := os.OpenFile(stat, os.O_WRONLY, 0) // waits until it is being read
+	require.NoError(t, err)
+	th.release()
+	_, err = used.WriteString("usage_usec 1\n")
+	require.NoError(t, err)
+	require.NoError(t, used.Close())
+	require.Zero(t, <-good)
+	now, err := os.ReadFile(freeze)
+	require.NoError(t, err)
+	require.Equal(t, "0", string(now))
 }
 
 // A group that cannot be stopped is none that could be throttled.
