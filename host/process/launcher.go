@@ -65,7 +65,7 @@ func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, s
 	if len(parent) > 45 {
 		parent = publicParent()
 	}
-	l := &Launcher{logger: logger, hclog: gopluginLog, lines: make(chan Line, sinkQueue), watching: make(chan *watched), throttling: make(chan *throttled),
+	l := &Launcher{logger: logger, hclog: gopluginLog, lines: make(chan Line, sinkQueue), watching: make(chan *watched), throttling: make(chan *throttled, throttleQueue),
 		live: map[*Process]struct{}{}, quit: make(chan struct{})}
 	l.sandbox = sandbox.New(o.machine, strings.ReplaceAll(uuid.NewString(), "-", ""))
 	l.remains = l.sandbox.Remains()
@@ -82,7 +82,7 @@ func NewLauncher(parent string, logger *slog.Logger, gopluginLog hclog.Logger, s
 		}
 	}
 	l.sinkWG.Go(l.watch)
-	l.sinkWG.Go(l.throttle)
+	l.sinkWG.Go(l.throttleAll)
 	l.sinkWG.Go(func() {
 		for {
 			select {
@@ -228,7 +228,7 @@ func (l *Launcher) register(p *Process) bool {
 	}
 	p.runner = newGroupRunner(p.spec.Path, p.spec.Args)
 	p.runner.warn = func(msg string, err error) { l.logger.Warn(msg, "plugin", p.spec.Plugin, "error", err) }
-	p.runner.throttle = l.beThrottled
+	p.runner.forked = l.throttle
 	l.live[p] = struct{}{}
 	l.wg.Add(1)
 	return true

@@ -43,7 +43,7 @@ type groupRunner struct {
 	out       *output
 	cell      *sandbox.Cell // what it is confined in
 	warn      func(msg string, err error)
-	throttle  func(*groupRunner) // has the process held to its cpu_max
+	forked    func(*groupRunner) // told when the process is there
 
 	stdout, stderr, lifeline *os.File
 	hsRead                   *io.PipeReader
@@ -135,7 +135,6 @@ func (r *groupRunner) Start(context.Context) (err error) {
 		r.killGroup()
 		r.cell.Kill()
 	}
-	r.throttle(r)
 
 	var readers sync.WaitGroup
 	readers.Go(func() {
@@ -149,6 +148,7 @@ func (r *groupRunner) Start(context.Context) (err error) {
 		w.flush()
 	})
 	go r.reap(&readers)
+	r.forked(r)
 	return nil
 }
 

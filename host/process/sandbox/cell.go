@@ -106,8 +106,12 @@ func (s *Sandbox) missing(c *Cell) (gaps []Gap) {
 		{"cpu_max", "cpu", l.CPUMax > 0, c.throttle != nil || c.cpuByGroup()},
 		{"pids_max", "pids", l.PidsMax > 0, c.pidsByGroup()},
 	} {
-		if x.wanted && !x.has && s.machine.controllers()[x.controller] == "" {
+		switch {
+		case !x.wanted || x.has:
+		case s.machine.controllers()[x.controller] == "":
 			gaps = append(gaps, Gap{x.setting, "its cgroup cannot be made: " + s.whyNot(x.controller)})
+		case x.controller == "cpu" && s.machine.throttles(): // else the machine's gaps tell it
+			gaps = append(gaps, Gap{x.setting, "no cgroup that could be frozen can be made; it is not enforced"})
 		}
 	}
 	return gaps
@@ -128,17 +132,17 @@ func (c *Cell) Identity() *Identity { return c.identity }
 func (s *Sandbox) groups(c *Cell, name string) error {
 	if dir, opened, err := s.child("", name); opened {
 		if err == nil {
-			if c.limits.CPUMax > 0 && !c.limits.Strict {
-				c.throttle = newThrottle(dir, c.limits.CPUMax)
-			}
+			c.throttle = s.throttle(dir, &c.limits)
 			c.v2, c.v2has = dir, s.given(c.quota())
 			if c.v2fd, err = openKernel(dir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
 				return fmt.Errorf("cgroup: %w", err)
 			}
-			has := func(controller string) bool {
-				return slices.Contains(c.v2has, controller) && (controller != "cpu" || c.quota())
+			byKernel := c.limits
+			if c.throttle != nil {
+				byKernel.CPUMax = 0
 			}
-			if err := v2Limit(dir, &c.limits, has); err != nil {
+			has := func(controller string) bool { return slices.Contains(c.v2has, controller) }
+			if err := v2Limit(dir, &byKernel, has); err != nil {
 				return err
 			}
 		}
@@ -168,6 +172,22 @@ func (s *Sandbox) groups(c *Cell, name string) error {
 		c.doors = append(c.doors, d)
 	}
 	return nil
+}
+
+// throttle returns what is to hold a group to its CPUMax, nil if that is left to the kernel, or nothing can.
+func (s *Sandbox) throttle(group string, l *Limits) *Throttle {
+	if l.CPUMax <= 0 || l.Strict {
+		return nil
+	}
+	t, err := newThrottle(group, l.CPUMax)
+	if err != nil {
+		return nil
+	}
+	if t.account.isLow() && s.machine.controllers()["cpu"] == "" {
+		t.close()
+		return nil
+	}
+	return t
 }
 
 // Start runs start, which forks the process with the given attributes, on a thread of its
@@ -355,8 +375,8 @@ func (c *Cell) hasten() {
 	}
 }
 
-// Throttle returns what holds the cell to its CPUMax, once it is started; nil where that is left
-// to the kernel, or to nobody.
+// Throttle returns what holds the cell to its CPUMax: whoever has started it is to call its Look again and again
+// until the process is dead. It is nil where that is left to the kernel, or to nobody.
 func (c *Cell) Throttle() *Throttle { return c.throttle }
 
 // quota reports whether CPUMax is to be the kernel's quota.
@@ -373,6 +393,9 @@ func (c *Cell) Close() error {
 		d.close()
 	}
 	c.doors = nil
+	if c.throttle != nil {
+		c.throttle.close()
+	}
 	if c.v2fd >= 0 {
 		_ = unix.Close(c.v2fd)
 		c.v2fd = -1
@@ -415,7 +438,7 @@ func (c *Cell) Usage() (u Usage) {
 	u.PeakMemory = c.peak
 	c.mu.Unlock()
 	if c.v2 != "" {
-		u.CPU = cpuTimeOf(c.v2)
+		u.CPU = time.Duration(readKey(c.v2, "cpu.stat", "usage_usec")) * time.Microsecond
 		if slices.Contains(c.v2has, "memory") && c.limits.MemoryMax > 0 {
 			u.PeakMemory = max(u.PeakMemory, readInt(c.v2, "memory.peak"))
 		}

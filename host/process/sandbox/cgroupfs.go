@@ -128,13 +128,19 @@ func readKey(dir, name, key string) int64 {
 	if err != nil {
 		return 0
 	}
-	for line := range strings.Lines(string(b)) {
-		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
-			n, _ := strconv.ParseInt(v, 10, 64)
-			return n
+	n, _ := valueOf(string(b), key)
+	return n
+}
+
+// valueOf returns the number behind a key in lines "key number".
+func valueOf(lines, key string) (n int64, ok bool) {
+	for line := range strings.Lines(lines) {
+		if k, v, found := strings.Cut(strings.TrimSpace(line), " "); found && k == key {
+			n, err := strconv.ParseInt(v, 10, 64)
+			return n, err == nil
 		}
 	}
-	return 0
+	return 0, false
 }
 
 // pidsIn returns the processes of a group.

@@ -166,8 +166,16 @@ func v2Kill(dir string) error {
 	err := writeFile(dir, "cgroup.kill", "1")
 	if errors.Is(err, os.ErrNotExist) { // before Linux 5.14, or no group any more
 		err = killByList(dir, func(on bool) error {
-			return writeFile(dir, "cgroup.freeze", map[bool]string{true: "1", false: "0"}[on])
+			return writeFile(dir, "cgroup.freeze", frozenValue(on))
 		})
 	}
 	return err
+}
+
+// frozenValue is what is written to cgroup.freeze.
+func frozenValue(on bool) string {
+	if on {
+		return "1"
+	}
+	return "0"
 }

@@ -17,7 +17,8 @@ type Limits struct {
 	// MemoryMax is the most memory in bytes, the page cache of what it reads and its
 	// scratch folder included where a cgroup counts; 0 is none.
 	MemoryMax int64
-	// CPUMax is how many cores it may keep busy, fractions allowed; 0 is none.
+	// CPUMax is how many cores it may keep busy, fractions allowed; 0 is none. Unless Strict it is
+	// held to that by a Throttle where it can be.
 	CPUMax float64
 	// PidsMax is the most processes and threads; 0 is none.
 	PidsMax int
@@ -39,7 +40,7 @@ type Limits struct {
 	PathsRead, PathsWrite []string
 	// NoNetwork gives it a network of its own that has no interface.
 	NoNetwork bool
-	// Strict refuses to start it where the kernel does not enforce all of this.
+	// Strict refuses to start it where the kernel does not enforce all of this, CPUMax included.
 	Strict bool
 }
 

@@ -142,7 +142,7 @@ func (m *Machine) Gaps(l Limits) (gaps []Gap) {
 		case !m.throttles():
 			gap("cpu_max", "%s; it is not enforced", why)
 		case l.Strict:
-			gap("cpu_max", "%s; what exceeds it is stopped for a while by the host instead, as it is without strict", why)
+			gap("cpu_max", "%s; without strict the host stops what exceeds it for a while", why)
 		}
 	}
 	if why := controllers["pids"]; l.PidsMax > 0 && why != "" {

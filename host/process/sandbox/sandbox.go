@@ -36,6 +36,7 @@ type Sandbox struct {
 	opened map[string]error // of trees, what came of making it
 	locks  []*os.File       // on this run's groups, for as long as it lives
 	v2has  []string         // controllers that cells have by version 2
+	quotas bool             // the processor's has been asked for, too
 }
 
 // New returns the Sandbox of a run of a host, which is a random name. It makes nothing yet.
@@ -107,7 +108,7 @@ func (s *Sandbox) open(tree string) (string, error) {
 			}
 			if err = s.make(dir); err == nil {
 				v2Give(dir, wanted...)
-				s.v2has = v2Given(dir)
+				s.v2has, s.quotas = v2Given(dir), false
 			}
 		}
 	} else if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
@@ -194,11 +195,13 @@ func (s *Sandbox) make(dir string) error {
 }
 
 // given returns the controllers that cells have by version 2. That of the processor is handed down
-// for the first one that needs its quota: all cells then have a processor group, which costs.
+// for the first one that needs its quota: all cells then have a processor group, which costs each of their sleeps a
+// little.
 func (s *Sandbox) given(quota bool) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if quota && !slices.Contains(s.v2has, "cpu") {
+	if quota && !s.quotas {
+		s.quotas = true
 		wanted, dir := s.wantedOfV2("cpu"), s.trees[""]
 		for _, above := range append(s.machine.hierarchies.v2.path(filepath.Dir(dir)), dir) {
 			v2Give(above, wanted...)

@@ -92,7 +92,7 @@ func TestGaps(t *testing.T) {
 	require.Contains(t, Look("").WithoutGroups().Gaps(Limits{CPUMax: 1})[0].String(), "it is not enforced")
 	if m := withoutProcessorGroups(Look("")); m.throttles() {
 		require.Empty(t, m.Gaps(Limits{CPUMax: 1}), "the host does it")
-		require.Contains(t, m.Gaps(Limits{CPUMax: 1, Strict: true})[0].String(), "is stopped for a while by the host instead")
+		require.Contains(t, m.Gaps(Limits{CPUMax: 1, Strict: true})[0].String(), "without strict the host stops what exceeds it for a while")
 	}
 }
 
@@ -283,13 +283,13 @@ func TestCellKill(t *testing.T) {
 func requireHastened(t *testing.T, c *Cell, pid int) {
 	t.Helper()
 	if c.throttle != nil {
-		require.NoError(t, c.throttle.freeze(true))
+		require.NoError(t, c.throttle.group.freeze(true))
 		requireFrozen(t, c.v2, true)
 	}
 	c.hasten()
 	if c.throttle != nil {
 		requireFrozen(t, c.v2, false)
-		require.NoError(t, c.throttle.freeze(true)) // and now it is to die like this
+		require.NoError(t, c.throttle.group.freeze(true)) // and now it is to die like this
 	} else if dir := c.v1["cpu"]; dir != "" {
 		require.EqualValues(t, -1, readInt(dir, "cpu.cfs_quota_us"))
 	} else if c.cpuByGroup() {

@@ -2,8 +2,11 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,49 +20,72 @@ const (
 	// longestLook and shortestLook bound how often it is looked at what it has used.
 	longestLook  = 50 * time.Millisecond
 	shortestLook = 5 * time.Millisecond
-	// longestDebt is for how long a process is stopped at most for having been looked at late.
+	// longestStop is for how long a process is to stand still at most for what it has used between two
+	// looks in time.
+	longestStop = 500 * time.Millisecond
+	// longestDebt is for how long it may have to when the host has looked late.
 	longestDebt = 2 * time.Second
 )
 
 // Throttle holds what is in a cell to its CPUMax by stopping it (the freezer of cgroups, version 2)
 // whenever it has used more, for as long as that lasts. Unlike the kernel's quota it needs no processor
-// group, which would cost a process a little at each sleep, and never stops a process inside the
-// kernel, where others may wait for what it holds.
+// group, which would cost a process a little at each sleep, and stops nobody inside the
+// kernel, where others may wait for what he holds.
 //
 // One goroutine calls Look; the rest is safe for concurrent use.
 type Throttle struct {
-	group    string
+	group    freezable
 	account  account
 	frozen   bool
 	released atomic.Bool
 }
 
-// newThrottle returns the throttle of a group, nil if it cannot be stopped or tells not what it uses.
-func newThrottle(group string, cores float64) *Throttle {
-	for name, mode := range map[string]uint32{"cgroup.freeze": unix.W_OK, "cpu.stat": unix.R_OK} {
-		if unix.Access(filepath.Join(group, name), mode) != nil {
-			return nil
-		}
-	}
-	return &Throttle{group: group, account: newAccount(cores, float64(runtime.NumCPU()), time.Now())}
+// freezable is what can be stopped, with all that is in it.
+type freezable interface {
+	// used returns the processor time that has been used in it so far.
+	used() (time.Duration, error)
+	// freeze stops it or lets it go on. It is safe for concurrent use.
+	freeze(on bool) error
+	close()
 }
 
-// Look stops what is in the cell, or lets it go on, by what it has used, and returns how long it is
+// newThrottle returns the throttle of a group of version 2, an error if the group cannot be stopped or does not
+// tell what is used in it. Its owner closes it.
+func newThrottle(group string, rate float64) (*Throttle, error) {
+	g, err := openFreezable(group)
+	if err != nil {
+		return nil, err
+	}
+	return &Throttle{group: g, account: newAccount(rate, float64(processors()), time.Now())}, nil
+}
+
+// close lets go of the group. Look may still be called.
+func (t *Throttle) close() { t.group.close() }
+
+// Look stops what is in the cell, or lets it go on, by what it has used until now, and returns how long that is
 // good for; 0 says that there is nothing to look at any more.
 func (t *Throttle) Look(now time.Time) time.Duration {
-	if t.released.Load() {
-		return 0
+	if t.account.rate >= t.account.cores {
+		return 0 // nobody can use more
 	}
-	t.account.book(cpuTimeOf(t.group), now)
-	if over := t.account.over(t.frozen); over != t.frozen {
-		if t.freeze(over) != nil {
-			return shortestLook // it may be in somebody's hands for a moment
+	if !t.released.Load() {
+		used, err := t.group.used()
+		if err != nil {
+			return shortestLook
+		}
+		t.account.book(used, now)
+		over := t.account.over(t.frozen)
+		// Written again while it lasts: somebody else may have let it go on.
+		if (over || t.frozen) && t.group.freeze(over) != nil {
+			return shortestLook
 		}
 		t.frozen = over
-		if t.released.Load() {
-			_ = t.freeze(false)
-			return 0
+	}
+	if t.released.Load() {
+		if t.group.freeze(false) != nil {
+			return shortestLook
 		}
+		return 0
 	}
 	return t.account.next(t.frozen)
 }
@@ -67,16 +93,55 @@ func (t *Throttle) Look(now time.Time) time.Duration {
 // release lets what is in the cell go on, for good.
 func (t *Throttle) release() {
 	t.released.Store(true)
-	_ = t.freeze(false)
+	_ = t.group.freeze(false) // else the next look does it
 }
 
-func (t *Throttle) freeze(on bool) error {
-	return writeFile(t.group, "cgroup.freeze", map[bool]string{true: "1", false: "0"}[on])
+// freezableGroup is a group of version 2. Its files are held open so that there are descriptors when they are
+// needed.
+type freezableGroup struct{ freezer, stat *os.File }
+
+func openFreezable(group string) (freezable, error) {
+	open := func(name string, flags int) (*os.File, error) {
+		path := filepath.Join(group, name)
+		fd, err := openKernel(path, flags)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), path), nil
+	}
+	freezer, err := open("cgroup.freeze", unix.O_WRONLY)
+	if err != nil {
+		return nil, err
+	}
+	stat, err := open("cpu.stat", unix.O_RDONLY)
+	if err != nil {
+		freezer.Close()
+		return nil, err
+	}
+	return &freezableGroup{freezer, stat}, nil
 }
 
-// cpuTimeOf returns what has been used in a group of version 2 so far.
-func cpuTimeOf(group string) time.Duration {
-	return time.Duration(readKey(group, "cpu.stat", "usage_usec")) * time.Microsecond
+func (g *freezableGroup) close() {
+	g.freezer.Close()
+	g.stat.Close()
+}
+
+func (g *freezableGroup) freeze(on bool) error {
+	_, err := g.freezer.WriteAt([]byte(frozenValue(on)), 0)
+	return err
+}
+
+func (g *freezableGroup) used() (time.Duration, error) {
+	var b [512]byte
+	n, err := g.stat.ReadAt(b[:], 0)
+	if n == 0 {
+		return 0, err
+	}
+	usec, ok := valueOf(string(b[:n]), "usage_usec")
+	if !ok {
+		return 0, fmt.Errorf("%s has no usage_usec", g.stat.Name())
+	}
+	return time.Duration(usec) * time.Microsecond, nil
 }
 
 // canFreeze reports whether groups of version 2 can be stopped: since Linux 5.2.
@@ -90,6 +155,29 @@ func canFreeze() bool {
 	return err == nil && (major > 5 || major == 5 && minor >= 2)
 }
 
+// processors returns how many the machine has: a process may run on more than its host does.
+func processors() int {
+	b, _ := readKernel("/sys/devices/system/cpu/online")
+	return max(countOf(string(b)), runtime.NumCPU())
+}
+
+// countOf returns how many numbers a list such as "0-3,8" has, 0 if it is none.
+func countOf(list string) (n int) {
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+		first, last, isRange := strings.Cut(part, "-")
+		if !isRange {
+			last = first
+		}
+		a, err1 := strconv.Atoi(first)
+		b, err2 := strconv.Atoi(last)
+		if err1 != nil || err2 != nil || b < a {
+			return 0
+		}
+		n += b - a + 1
+	}
+	return n
+}
+
 // account keeps the processor time that somebody may use: it grows with the time that passes, is
 // saved up to a bound, and can be overdrawn.
 type account struct {
@@ -99,39 +187,44 @@ type account struct {
 	at          time.Time     // when it was that
 }
 
+// newAccount returns an account with all that can be saved up, of somebody who has used nothing.
 func newAccount(rate, cores float64, now time.Time) account {
-	a := account{rate: rate, cores: max(cores, rate), at: now}
+	a := account{rate: rate, cores: cores, at: now}
 	a.balance = a.most()
 	return a
+}
+
+// isLow reports whether so low a limit on so large a machine can be used up so fast that it would have to be looked
+// at too often.
+func (a *account) isLow() bool {
+	return a.worth(longestStop) < time.Duration(a.cores*float64(shortestLook))
 }
 
 // most is what can be saved up.
 func (a *account) most() time.Duration { return a.worth(throttlePeriod) }
 
-// worth is what may be used in a time, cost how long it takes until so much may be used.
+// worth is what may be used in a time.
 func (a *account) worth(d time.Duration) time.Duration { return time.Duration(a.rate * float64(d)) }
-func (a *account) cost(d time.Duration) time.Duration  { return time.Duration(float64(d) / a.rate) }
 
-// look is how long it may go unlooked at: with all of the machine's cores it shall not use more in that time
-// than it may in half a second.
-func (a *account) look() time.Duration {
-	return min(max(time.Duration(float64(500*time.Millisecond)*a.rate/a.cores), 2*shortestLook), longestLook)
+// interval is how long somebody may go unlooked at who uses all of the machine from now on.
+func (a *account) interval() time.Duration {
+	return min(max(time.Duration(float64(a.worth(longestStop))/a.cores), shortestLook), longestLook)
 }
 
-// book notes what has been used so far. What is used between two looks in time is always paid back; if the
-// looks are late it is not the process's fault alone, nor shall it stand still for minutes.
+// book notes what has been used so far. What is used between two looks in time is always paid back. If the
+// looks are late that is not the process's fault alone, nor shall it stand still for minutes.
 func (a *account) book(used time.Duration, now time.Time) {
-	used = max(used, a.used) // it is 0 if it could not be read this time
 	a.balance += a.worth(now.Sub(a.at)) - (used - a.used)
 	a.used, a.at = used, now
-	least := max(a.worth(longestDebt), time.Duration(2*a.cores*float64(a.look())))
+	least := max(a.worth(longestDebt), time.Duration(2*a.cores*float64(a.interval())))
 	a.balance = min(max(a.balance, -least), a.most())
 }
 
-// over reports whether no more may be used. Who has overdrawn waits until it is worth going on.
+// over reports whether no more may be used. Who has overdrawn waits until it is worth going on: to stop and
+// to go on costs each of its threads something.
 func (a *account) over(already bool) bool {
 	if already {
-		return a.balance < a.most()/2
+		return a.balance < a.most()
 	}
 	return a.balance < 0
 }
@@ -140,10 +233,11 @@ func (a *account) over(already bool) bool {
 func (a *account) next(over bool) time.Duration {
 	switch {
 	case over:
-		return max(a.cost(a.most()/2-a.balance), time.Millisecond)
+		left := time.Duration(float64(a.most()-a.balance) / a.rate)
+		return min(max(left, time.Millisecond), longestLook)
 	case a.balance == a.most():
-		return a.look()
+		return a.interval()
 	default: // the earliest that it can be used up
-		return min(max(time.Duration(float64(a.balance)/(a.cores-a.rate+0.01)), shortestLook), a.look())
+		return min(max(time.Duration(float64(a.balance)/(a.cores-a.rate)), shortestLook), a.interval())
 	}
 }
