@@ -164,6 +164,7 @@ func eat() {
 }
 
 // spin computes for ever, without a call.
+//
 //go:noinline
 func spin() {
 	for i := 0; ; i++ {
