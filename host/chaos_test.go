@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/task"
 )
 
@@ -31,6 +32,7 @@ type misdeed struct {
 	// during is done while it goes on.
 	during func(b *bundle)
 	root   bool // needs the rights of root
+	strict bool // its limits are the kernel's, as they should be for who is not trusted
 }
 
 var misdeeds = []misdeed{
@@ -125,10 +127,18 @@ plugin "bad" {
     pids_max    = 64
     open_files  = 256
     scratch_max = "32MiB"
+    strict      = %v
     %s
   }
 }
-`, m.mode, m.taskType, filepath.Join(dir, "pid"), filepath.Join(dir, "leptir.hcl"), m.settings, m.limits)
+`, m.mode, m.taskType, filepath.Join(dir, "pid"), filepath.Join(dir, "leptir.hcl"), m.settings, m.strict, m.limits)
+}
+
+// canBeStrict reports whether the kernel of this machine enforces all limits that a misdeed may have.
+func canBeStrict() bool {
+	l := sandbox.Limits{MemoryMax: 1, CPUMax: 1, PidsMax: 1, ScratchMax: 1, NoNewPrivs: true, ProtectHost: true, NoNetwork: true,
+		PathsRead: []string{"/"}, Strict: true}
+	return len(sandbox.Look("").Gaps(l)) == 0
 }
 
 // latencies pushes n tasks to the well-behaved plugin, one after the other, and returns how
@@ -183,7 +193,9 @@ func TestChaos(t *testing.T) {
 	if long {
 		turns, tasks = 3, 150
 	}
+	strict := canBeStrict() // TestChaosTogether is not
 	for i, m := range misdeeds {
+		m.strict = strict
 		if !long && i%7 != 0 && !m.root {
 			continue // TestChaosTogether has those that need no limits of their own
 		}
