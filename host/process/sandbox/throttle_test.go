@@ -95,16 +95,22 @@ func TestThrottleIsNotLong(t *testing.T) {
 	}
 }
 
-// Who uses less in each period than it may is never stopped.
+// Who makes up in time for what it has used too much of is never stopped.
 func TestThrottleOfTheModest(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
 		rate := 0.05 + 2*r.Float64()
 		start := time.Unix(0, 0)
-		u := consumer{account: newAccount(rate, 4, start), now: start}
+		u := consumer{account: newAccount(rate, 8, start), now: start}
 		for u.now.Sub(start) < time.Minute {
-			u.live(rate*r.Float64(), time.Duration(r.Int64N(int64(20*time.Millisecond))))
+			late := func() time.Duration { return time.Duration(r.Int64N(int64(15 * time.Millisecond))) }
+			for end := u.now.Add(30 * time.Millisecond); u.now.Before(end); {
+				u.live(1.9*rate, late())
+			}
+			for end := u.now.Add(100 * time.Millisecond); u.now.Before(end); {
+				u.live(0, late())
+			}
 		}
 		require.Zero(t, u.stops, "at a rate of %v", rate)
 	}
