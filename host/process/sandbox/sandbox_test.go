@@ -309,7 +309,7 @@ func requireHastened(t *testing.T, c *Cell, pid int) {
 // The group of a dead host is swept by the next one that makes its own beside it; that of a
 // living one is not.
 func TestGroupsOfDeadHostsAreSwept(t *testing.T) {
-	t.Parallel()
+	// Not in parallel: a process that another test just forks has this program's locks until its exec.
 	m := withGroups(t)
 	if m.hierarchies.v2 == nil {
 		t.Skip("no cgroup of version 2 can be made here")
