@@ -1,8 +1,6 @@
 package process
 
-import (
-	"time"
-)
+import "time"
 
 const (
 	// throttleQueue is how many processes may have been started that are not looked at yet: starts
