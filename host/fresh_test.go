@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ plugin "demo" {
 	b.install("plugins/demo", "demo")
 	tasks := many(n, "demo.noop")
 	b.push(tasks...)
-	b.host()
+	h := b.host()
 	var first, last time.Time
 	pids := map[int]bool{}
 	for _, r := range b.records(tasks, 5*time.Minute) {
@@ -41,5 +42,9 @@ plugin "demo" {
 			last = end
 		}
 	}
-	t.Logf("fresh: %d tasks, each in a process of its own, %.0f a second", n, float64(n)/last.Sub(first).Seconds())
+	h.signal(syscall.SIGTERM)
+	require.Zero(t, h.ended(30*time.Second))
+	used := h.cmd.ProcessState.UserTime() + h.cmd.ProcessState.SystemTime() // the host's and its processes'
+	t.Logf("fresh: %d tasks, each in a process of its own, %.0f a second, each for %.1f ms of processor time", n,
+		float64(n)/last.Sub(first).Seconds(), used.Seconds()*1000/float64(n))
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func TestPlainInteger(t *testing.T) {
@@ -235,8 +237,12 @@ func TestMistakesInTheParametersOfAPlugin(t *testing.T) {
 		N int `json:"n" min:"x"`
 	}
 	f := Func("t.f", "", func(context.Context, *BaseTask, wrong) error { return nil })
-	require.EqualError(t, (&Plugin{Name: "p", Tasks: []TaskType{f}}).check(),
-		`plugin "p": task type "t.f": the type of its parameters: parameter "n": min:"x": not an integer`)
+	p := &Plugin{Name: "p", Tasks: []TaskType{f}}
+	mistake := `plugin "p": task type "t.f": the type of its parameters: parameter "n": min:"x": not an integer`
+	require.EqualError(t, p.checkParams(), mistake)
+	_, err := newService(p, nil).Describe(t.Context(), nil)
+	require.Equal(t, codes.FailedPrecondition, status.Code(err))
+	require.ErrorContains(t, err, mistake)
 	require.Contains(t, Try(context.Background(), f, nil).Failure.Message, `bind: parameter "n"`)
 
 	for want, params := range map[string]any{
@@ -251,7 +257,7 @@ func TestMistakesInTheParametersOfAPlugin(t *testing.T) {
 				S string `json:"s"`
 			}{strings.Repeat("x", maxSchemaBytes)})
 		}
-		require.ErrorContains(t, (&Plugin{Name: "p", Tasks: []TaskType{typ}}).check(), strings.Replace(want, "loop", "sdk.loop", 1))
+		require.ErrorContains(t, (&Plugin{Name: "p", Tasks: []TaskType{typ}}).checkParams(), strings.Replace(want, "loop", "sdk.loop", 1))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/debug"
+	"sync"
 
 	"github.com/backplane/leptir/internal/pluginpb"
 )
@@ -34,9 +35,11 @@ type TaskType struct {
 	name       string
 	doc        string
 	revertible bool
-	params     json.RawMessage // their schema; nil: anything goes
-	mistake    error           // in the type of the parameters
-	make       func() Task
+	// params returns the schema of the parameters, nil where anything goes, or what is wrong
+	// with their type. It makes it when first asked: a process that is started for a single
+	// task is not. nil: anything goes.
+	params func() (json.RawMessage, error)
+	make   func() Task
 }
 
 // Name returns the type's name, as producers use it.
@@ -47,20 +50,33 @@ func (t TaskType) Doc() string { return t.doc }
 
 // ParamsSchema returns the JSON Schema (draft 2020-12) of the parameters, which the plugin
 // publishes so that bad ones are refused before a task is queued; nil where anything goes.
-func (t TaskType) ParamsSchema() json.RawMessage { return t.params }
+func (t TaskType) ParamsSchema() json.RawMessage {
+	schema, _ := t.schema()
+	return schema
+}
+
+func (t *TaskType) schema() (json.RawMessage, error) {
+	if t.params == nil {
+		return nil, nil
+	}
+	return t.params()
+}
 
 // WithParams returns the type with the schema of the parameters that its tasks bind into a
 // value like params, a struct: its tags say what is allowed (see BaseTask.Bind), its
-// fields other than zero are defaults.
+// fields other than zero are defaults. What params points to must not change any more.
 //
 //	sdk.Type[Resize]("images.resize", "Resizes an image.").WithParams(ResizeParams{Width: 640})
 //
 // It only publishes: to check them is for the task, by Bind. A Func needs no WithParams.
 func (t TaskType) WithParams(params any) TaskType {
-	t.params, t.mistake = nil, errors.New("WithParams of nil")
-	if v := reflect.ValueOf(params); v.IsValid() {
-		t.params, t.mistake = paramsSchema(v)
-	}
+	t.params = sync.OnceValues(func() (json.RawMessage, error) {
+		v := reflect.ValueOf(params)
+		if !v.IsValid() {
+			return nil, errors.New("WithParams of nil")
+		}
+		return paramsSchema(v)
+	})
 	return t
 }
 
@@ -95,7 +111,9 @@ func Type[T any, P interface {
 // follows from P is published.
 func Func[P any](name, doc string, do func(ctx context.Context, t *BaseTask, params P) error) TaskType {
 	t := TaskType{name: name, doc: doc, make: func() Task { return &funcTask[P]{do: do} }}
-	t.params, t.mistake = paramsSchema(reflect.New(reflect.TypeFor[P]()).Elem())
+	t.params = sync.OnceValues(func() (json.RawMessage, error) {
+		return paramsSchema(reflect.New(reflect.TypeFor[P]()).Elem())
+	})
 	return t
 }
 
@@ -119,7 +137,8 @@ func (t *funcTask[P]) DoJob(ctx context.Context) (ReturnCode, error) {
 // maxNameBytes is the longest name of a task type that a host takes.
 const maxNameBytes = 128
 
-// check reports what is wrong with what the author has written.
+// check reports what is wrong with what the author has written, but for the types of
+// parameters.
 func (p *Plugin) check() error {
 	if p.Name == "" {
 		return errors.New("the plugin has no name: set Plugin.Name")
@@ -136,12 +155,20 @@ func (p *Plugin) check() error {
 			return fmt.Errorf("plugin %q: task type %q embeds a nil *sdk.BaseTask: embed sdk.BaseTask itself", p.Name, t.name)
 		case !goodName(t.name):
 			return fmt.Errorf("plugin %q: task type %q: a name is 1 to %d letters, digits, dots, underscores and dashes", p.Name, t.name, maxNameBytes)
-		case t.mistake != nil:
-			return fmt.Errorf("plugin %q: task type %q: the type of its parameters: %w", p.Name, t.name, t.mistake)
 		case seen[t.name]:
 			return fmt.Errorf("plugin %q has task type %q twice", p.Name, t.name)
 		}
 		seen[t.name] = true
+	}
+	return nil
+}
+
+// checkParams reports what is wrong with the types of parameters.
+func (p *Plugin) checkParams() error {
+	for _, t := range p.Tasks {
+		if _, err := t.schema(); err != nil {
+			return fmt.Errorf("plugin %q: task type %q: the type of its parameters: %w", p.Name, t.name, err)
+		}
 	}
 	return nil
 }
@@ -171,7 +198,7 @@ func (p *Plugin) describe() *pluginpb.DescribeResponse {
 		}
 	}
 	for _, t := range p.Tasks {
-		d.Tasks = append(d.Tasks, &pluginpb.TaskType{Name: t.name, Doc: text(t.doc, MaxLogBytes), ParamsSchema: t.params, Revertible: t.revertible})
+		d.Tasks = append(d.Tasks, &pluginpb.TaskType{Name: t.name, Doc: text(t.doc, MaxLogBytes), ParamsSchema: t.ParamsSchema(), Revertible: t.revertible})
 	}
 	d.Name, d.Version, d.Commit = text(d.Name, maxNameBytes), text(d.Version, maxNameBytes), text(d.Commit, maxNameBytes)
 	return d

@@ -33,6 +33,9 @@ func newService(p *Plugin, ended func(graceful bool)) *service {
 }
 
 func (s *service) Describe(context.Context, *pluginpb.DescribeRequest) (*pluginpb.DescribeResponse, error) {
+	if err := s.plugin.checkParams(); err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
 	return s.plugin.describe(), nil
 }
 

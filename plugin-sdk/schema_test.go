@@ -79,11 +79,11 @@ func TestParamsSchema(t *testing.T) {
 		Func("t.any", "", func(context.Context, *BaseTask, json.RawMessage) error { return nil }),
 	} {
 		require.Nil(t, anything.ParamsSchema())
-		require.NoError(t, (&Plugin{Name: "p", Tasks: []TaskType{anything}}).check())
+		require.NoError(t, (&Plugin{Name: "p", Tasks: []TaskType{anything}}).checkParams())
 	}
 
 	p := &Plugin{Name: "p", Tasks: []TaskType{byFunc}}
-	require.NoError(t, p.check())
+	require.NoError(t, p.checkParams())
 	require.JSONEq(t, want, string(p.describe().Tasks[0].ParamsSchema))
 	var out bytes.Buffer
 	require.Zero(t, runByHand(p, []string{"p", "-describe"}, &out, &out))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -35,11 +36,16 @@ const (
 // SIGTERM, SIGINT and SIGHUP do not end it: when they go to the whole process group, it is
 // for the host to let the tasks finish.
 func Serve(p Plugin) {
-	if err := p.check(); err != nil {
+	hosted := os.Getenv(protocol.CookieKey) == protocol.CookieValue
+	err := p.check()
+	if err == nil && !hosted { // a host is told when it asks what is served
+		err = p.checkParams()
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitMisuse)
 	}
-	if os.Getenv(protocol.CookieKey) != protocol.CookieValue {
+	if !hosted {
 		os.Exit(runByHand(&p, os.Args, os.Stdout, os.Stderr))
 	}
 	ignoreSignals()
@@ -120,11 +126,13 @@ func watchLifeline(cut func()) bool {
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return false
 	}
-	lifeline := os.Stdin
+	stdin := os.Stdin
+	lifeline := pollable(stdin)
 	if empty, err := os.Open(os.DevNull); err == nil {
 		os.Stdin = empty
 	}
 	go func() {
+		defer runtime.KeepAlive(stdin) // which owns the descriptor
 		buf := make([]byte, 512)
 		for {
 			if _, err := lifeline.Read(buf); err != nil {

@@ -220,6 +220,7 @@ func (p *Process) prepare() error {
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(protocol.MaxMessageBytes),
 				grpc.MaxCallSendMsgSize(protocol.MaxMessageBytes)),
 			grpc.WithInitialWindowSize(1 << 20), grpc.WithInitialConnWindowSize(2 << 20),
+			grpc.WithChainStreamInterceptor(r.spareCalls),
 		},
 		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, socketDir string) (runner.Runner, error) {
 			r.socketDir = socketDir

@@ -17,6 +17,9 @@ import (
 
 	"github.com/hashicorp/go-plugin/runner"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/backplane/leptir/host/process/sandbox"
 	"github.com/backplane/leptir/internal/protocol"
@@ -29,7 +32,7 @@ const pipeGrace = 100 * time.Millisecond
 // settleAfter is how long a process lives before its place among the victims of a machine that
 // runs out of memory is set. That is looked up below /proc, which the kernel has to forget again
 // when the process ends: of one that runs a single short task it would cost as much as the fork.
-const settleAfter = 50 * time.Millisecond
+const settleAfter = 250 * time.Millisecond
 
 // groupRunner runs one plugin process in a process group and a cell of its own,
 // and is the only one that kills it. It implements go-plugin's runner.Runner, but shows go-plugin only the
@@ -210,9 +213,32 @@ func (r *groupRunner) leave() {
 			r.warn("cannot remove what a process was confined in", err)
 		}
 	}
-	if err := os.RemoveAll(r.dir); err != nil {
+	if err := r.removeFolder(); err != nil {
 		r.warn("cannot remove a process's folder", err)
 	}
+}
+
+// removeFolder removes the process's folder. Mostly there is nothing in it but what every process
+// has there, which goes by its names: to look what there is costs three times as much.
+func (r *groupRunner) removeFolder() error {
+	r.mu.Lock()
+	socket := r.address
+	r.mu.Unlock()
+	if r.socketDir != "" {
+		if socket != "" {
+			// The folder may be the process's own: it could have put a link in its place.
+			if fd, err := unix.Open(r.socketDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err == nil {
+				_ = unix.Unlinkat(fd, filepath.Base(socket), 0)
+				_ = unix.Close(fd)
+			}
+		}
+		_ = unix.Rmdir(r.socketDir)
+	}
+	_ = unix.Rmdir(r.cmd.Dir)
+	if err := unix.Rmdir(r.dir); err == nil {
+		return nil
+	}
+	return os.RemoveAll(r.dir)
 }
 
 // abandon ends a runner that go-plugin has failed to call Start on; else it does nothing.
@@ -243,7 +269,7 @@ func (r *groupRunner) reap(readers *sync.WaitGroup) {
 	r.reaped = true
 	r.settling.Stop()
 	r.mu.Unlock()
-	r.cell.Kill()
+	r.cell.KillRest()
 	_ = r.cmd.Wait() // stdio are files: whoever holds them, this returns
 	r.cell.Dead()
 
@@ -437,13 +463,27 @@ func (r *groupRunner) PluginToHost(network, address string) (string, string, err
 		r.refuse(err)
 		return "", "", err
 	}
+	r.mu.Lock()
 	r.address = address
+	r.mu.Unlock()
 	return network, address, nil
 }
 
 // HostToPlugin implements runner.Runner.
 func (r *groupRunner) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
+}
+
+// spareCalls answers two calls by itself that go-plugin's client makes as soon as it is connected, of
+// services that leptir's SDK does not offer: go-plugin's own copies of stdout and stderr, and its
+// broker of further connections. A plugin that keeps its mark is known to be the SDK's; others
+// may be made with go-plugin, which sends what they print by such a call.
+func (r *groupRunner) spareCalls(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+	call grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	if (method == "/plugin.GRPCStdio/StreamStdio" || method == "/plugin.GRPCBroker/StartStream") && r.currentProgress().Kept {
+		return nil, status.Error(codes.Unimplemented, method+" is not offered by leptir's SDK")
+	}
+	return call(ctx, desc, conn, method, options...)
 }
 
 // dial connects to the plugin's socket and checks that the process behind it belongs to

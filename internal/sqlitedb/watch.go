@@ -13,11 +13,12 @@ const (
 	// fallbackPoll is how often a waiter looks by itself, for file systems and machines
 	// that do not tell of changes.
 	fallbackPoll = time.Second
-	// busyLook is the least time between two looks of a waiter, so that a file that another
-	// process writes to all the time does not keep it busy; soonLook that of the first ones
-	// after a while of peace, as the notifications of one push come in a burst.
+	// busyLook is the least time between two looks of a waiter, so that a file that is written
+	// to all the time does not keep it busy, as by a host that has leased all there is and
+	// records how it goes; soonLook that of the first ones after a while of peace, as the
+	// notifications of one push come in a burst. It doubles from the one to the other.
 	soonLook = 100 * time.Microsecond
-	busyLook = 2 * time.Millisecond
+	busyLook = 8 * time.Millisecond
 	// lookAgain is how long after a change that has shown nothing a waiter looks again,
 	// then after twice as long, and so on: the operating system tells of a write to the log
 	// a moment before SQLite lets others see what was written.
@@ -85,7 +86,7 @@ func (db *DB) Wait(ctx context.Context, due func(context.Context) (time.Duration
 		if d <= 0 {
 			return nil
 		}
-		if _, err := db.pause(ctx, p.least, nil); err != nil {
+		if _, err := db.pause(ctx, min(d, p.least), nil); err != nil {
 			return err
 		}
 		news, err := db.pause(ctx, min(d, p.most)-p.least, changed)

@@ -332,7 +332,7 @@ func (c *Cell) Over() {
 // anything to die. It reports whether there is such a group: then nothing can have escaped.
 func (c *Cell) Kill() (all bool) {
 	c.mu.Lock()
-	born := c.born && !c.closed
+	born, leader := c.born && !c.closed, c.leader
 	c.mu.Unlock()
 	if !born {
 		return false
@@ -341,11 +341,26 @@ func (c *Cell) Kill() (all bool) {
 	switch {
 	case c.v2 != "":
 		all = v2Kill(c.v2) == nil
-		speed(c.v2)
+		speed(c.v2, leader)
 	case c.v1["freezer"] != "":
 		all = v1Kill(c.v1["freezer"]) == nil
 	}
 	return all
+}
+
+// KillRest is Kill for a process that is dead: what it has started may live. Mostly nothing does,
+// which costs one look.
+func (c *Cell) KillRest() (all bool) {
+	c.mu.Lock()
+	born := c.born && !c.closed
+	c.mu.Unlock()
+	if born && c.v2 != "" {
+		b, err := readKernel(filepath.Join(c.v2, "cgroup.events"))
+		if n, ok := valueOf(string(b), "populated"); err == nil && ok && n == 0 {
+			return true
+		}
+	}
+	return c.Kill()
 }
 
 // Release lifts CPUMax: who is about to be killed may have something to say, and may have used up

@@ -18,12 +18,18 @@ func readKernel(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+	return readFrom(fd, path)
+}
+
+// readFrom returns all that an open file of the kernel's says now, from its beginning, so that a
+// file that is looked at often can be kept open.
+func readFrom(fd int, path string) ([]byte, error) {
 	b := make([]byte, 0, 512)
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := unix.Read(fd, b[len(b):cap(b)])
+		n, err := unix.Pread(fd, b[len(b):cap(b)], int64(len(b)))
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case err != nil:

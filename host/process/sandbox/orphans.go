@@ -40,6 +40,7 @@ var family = struct {
 	sessions  map[int]session   // that what our processes have started has opened
 	strangers map[int]int       // dead children that nobody knows: in how many sweeps
 	adopt     sync.Once
+	children  int // the open list of this program's children, once adopt is done; -1 where there is none
 }{cells: map[string]*Cell{}, runs: map[string]int{}, groups: map[int]time.Time{}, sessions: map[int]session{}, strangers: map[int]int{}}
 
 // session is a session that a descendant of a process of ours has opened. Nobody can join one
@@ -58,10 +59,14 @@ func runOf(cookie string) string {
 	return run
 }
 
+// adopt makes this program the one that the kernel gives orphans of its descendants to.
+func adopt() {
+	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	family.children, _ = openKernel(childrenFile(), unix.O_RDONLY)
+}
+
 func register(c *Cell) {
-	family.adopt.Do(func() {
-		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-	})
+	family.adopt.Do(adopt)
 	family.mu.Lock()
 	defer family.mu.Unlock()
 	family.cells[c.cookie] = c
@@ -88,11 +93,25 @@ func unregister(c *Cell) {
 	}
 }
 
-// adopted returns the children of this program that it has not started itself: the kernel
-// gives orphans to the main thread, on which no process is ever born.
-func adopted() []int {
+// childrenFile lists the children of this program's main thread.
+func childrenFile() string {
 	self := os.Getpid()
-	return readPids(fmt.Sprintf("/proc/%d/task/%d/children", self, self))
+	return fmt.Sprintf("/proc/%d/task/%d/children", self, self)
+}
+
+// adopted returns the children of this program that it has not started itself: the kernel
+// gives orphans to the main thread, on which no process is ever born. The list is looked at
+// after each process's death, and kept open: below /proc to open a file costs more than to read it.
+func adopted() []int {
+	family.adopt.Do(adopt)
+	if family.children < 0 {
+		return nil
+	}
+	b, err := readFrom(family.children, "children")
+	if err != nil {
+		return nil
+	}
+	return parsePids(b)
 }
 
 // Dead tells that the cell's process has been reaped, and kills what it has left running

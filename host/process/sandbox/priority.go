@@ -64,12 +64,20 @@ func KillGroup(group int) {
 // speed gives all that is left in a cgroup the highest priority, each thread and each
 // session ("autogroup") of it: where the kernel shares the processor out by session, that of
 // a thread counts within its session only.
-func speed(dir string) {
-	for _, tid := range readPids(filepath.Join(dir, "cgroup.threads")) {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)
+//
+// leader is the process whose group has had that already.
+func speed(dir string, leader int) {
+	pids := pidsIn(dir)
+	if len(pids) == 0 {
+		return
+	}
+	if group, err := unix.Getpgid(pids[0]); len(pids) > 1 || err != nil || group != leader {
+		for _, tid := range readPids(filepath.Join(dir, "cgroup.threads")) {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, niceLeast)
+		}
 	}
 	own, _ := unix.Getsid(0)
-	for _, pid := range pidsIn(dir) {
+	for _, pid := range pids {
 		if pid == os.Getpid() {
 			continue
 		}

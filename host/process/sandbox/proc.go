@@ -80,11 +80,15 @@ func threadsOf(pid int) (tids []int) {
 	return tids
 }
 
-func readPids(file string) (pids []int) {
+func readPids(file string) []int {
 	b, err := readKernel(file)
 	if err != nil {
 		return nil
 	}
+	return parsePids(b)
+}
+
+func parsePids(b []byte) (pids []int) {
 	for f := range strings.FieldsSeq(string(b)) {
 		if pid, err := strconv.Atoi(f); err == nil {
 			pids = append(pids, pid)

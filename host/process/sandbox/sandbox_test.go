@@ -300,7 +300,7 @@ func requireHastened(t *testing.T, c *Cell, pid int) {
 	if c.v2 == "" || os.Geteuid() != 0 {
 		return
 	}
-	speed(c.v2)
+	speed(c.v2, 0)
 	raw, err := unix.Getpriority(unix.PRIO_PROCESS, pid)
 	require.NoError(t, err)
 	require.Equal(t, niceLeast, 20-raw)
