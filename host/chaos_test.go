@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type misdeed struct {
 	settings, limits string
 	// during is done while it goes on.
 	during func(b *bundle)
+	once   bool // it cannot be done again
 	root   bool // needs the rights of root
 	strict bool // its limits are the kernel's, as they should be for who is not trusted
 }
@@ -75,13 +77,10 @@ var misdeeds = []misdeed{
 	{name: "crashes half-way", taskType: "exit", want: "exit code"},
 	{name: "talks to other plugins", taskType: "attack-sockets", want: `^sockets \d+, answered 0$`},
 	{name: "reads what is the host's", taskType: "read-secrets", want: `^read \[\]$`, limits: `run_as = "65534:65534"`, root: true},
-	{name: "is replaced again and again", taskType: "nap", want: `^\d+$`, during: func(b *bundle) {
-		for range 3 {
-			b.install("internal/chaosplugin", "bad")
-			time.Sleep(300 * time.Millisecond)
-		}
+	{name: "is replaced while it runs", taskType: "nap", want: `^\d+$`, during: func(b *bundle) {
+		b.installAnew("internal/chaosplugin", "bad")
 	}},
-	{name: "is deleted while it runs", taskType: "nap", want: `^\d+$`, during: func(b *bundle) {
+	{name: "is deleted while it runs", taskType: "nap", want: `^\d+$`, once: true, during: func(b *bundle) {
 		require.NoError(b.t, os.Remove(filepath.Join(b.dir, "plugins", "bad")))
 	}},
 }
@@ -233,17 +232,19 @@ func TestChaos(t *testing.T) {
 					bad[i].TimeLimit = m.limit()
 				}
 				b.push(bad...)
+				var meanwhile sync.WaitGroup
 				if m.during != nil {
-					go m.during(b)
+					meanwhile.Go(func() { m.during(b) })
 				}
 				beside = append(beside, p99(b.latencies(tasks)))
+				meanwhile.Wait()
 				if m.want != "" {
 					for _, r := range b.records(bad, 60*time.Second) {
 						outcome = m.check(t, r)
 					}
 				}
-				if m.during != nil {
-					break // there is but one binary to delete
+				if m.once {
+					break
 				}
 			}
 			require.True(t, alive(h.cmd.Process.Pid))

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/backplane/leptir/brokers"
@@ -69,8 +70,20 @@ func setup(t *testing.T, extra string) *bundle {
 // install puts a plugin binary into the plugin folder.
 func (b *bundle) install(pkg, name string) {
 	b.t.Helper()
+	b.installWith(pkg, name, nil)
+}
+
+// installAnew is install of a binary that differs from all before it.
+func (b *bundle) installAnew(pkg, name string) {
+	b.t.Helper()
+	b.installWith(pkg, name, []byte(uuid.NewString())) // behind its end, where nobody looks
+}
+
+func (b *bundle) installWith(pkg, name string, tail []byte) {
+	b.t.Helper()
 	data, err := os.ReadFile(testbin.Build(b.t, pkg))
 	require.NoError(b.t, err)
+	data = append(data, tail...)
 	part := filepath.Join(b.dir, "plugins", "."+name)
 	require.NoError(b.t, os.WriteFile(part, data, 0o700))
 	require.NoError(b.t, os.Rename(part, filepath.Join(b.dir, "plugins", name)))
