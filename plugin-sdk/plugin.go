@@ -37,7 +37,7 @@ type TaskType struct {
 	revertible bool
 	// params returns the schema of the parameters, nil where anything goes, or what is wrong
 	// with their type. It makes it when first asked: a process that is started for a single
-	// task is not. nil: anything goes.
+	// task is not. Without it anything goes.
 	params func() (json.RawMessage, error)
 	make   func() Task
 }
