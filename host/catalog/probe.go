@@ -80,8 +80,17 @@ func (p *prober) ask(ctx context.Context, proc *process.Process, name string) (d
 		}
 		return description{}, err
 	case <-wait.C:
-		return description{}, withoutName(err, name)
+		return description{}, explainAnswer(err, name)
 	}
+}
+
+// explainAnswer says in people's words why a plugin has not said what it serves: the SDK answers a
+// mistake of its author's by its text alone.
+func explainAnswer(err error, name string) error {
+	if s, ok := status.FromError(errors.Unwrap(err)); ok && s.Code() == codes.FailedPrecondition {
+		err = errors.New(s.Message())
+	}
+	return withoutName(err, name)
 }
 
 // explainStart says in people's words why a start failed.
