@@ -214,7 +214,7 @@ func (r *groupRunner) leave() {
 }
 
 // removeFolder removes the process's folder. Mostly there is nothing in it but what every process
-// has there, which goes by its names: to look what there is costs three times as much.
+// has there, which goes by its names: to look what there is takes three times as many calls.
 func (r *groupRunner) removeFolder() error {
 	r.mu.Lock()
 	socket := r.address

@@ -101,7 +101,7 @@ func childrenFile() string {
 
 // adopted returns the children of this program that it has not started itself: the kernel
 // gives orphans to the main thread, on which no process is ever born. The list is looked at
-// after each process's death, and kept open: below /proc to open a file costs more than to read it.
+// after each process's death, and kept open, which spares the way to it through /proc.
 func adopted() []int {
 	family.adopt.Do(adopt)
 	if family.children < 0 {
