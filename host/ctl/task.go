@@ -111,10 +111,12 @@ func lookUp(ctx context.Context, cfg *config.Config, st *stores, id task.ID) (r 
 		return r, nil, fmt.Errorf("task %s: not found where it could be looked for: %w", id, err)
 	}
 	// It may have ended between the two looks: a host records before it settles.
-	if err := st.get(ctx, []task.ID{id}, found); err == nil {
-		if r, recorded = found[id]; recorded {
-			return r, nil, nil
-		}
+	storeErr = st.get(ctx, []task.ID{id}, found)
+	if r, recorded = found[id]; recorded {
+		return r, nil, nil
+	}
+	if storeErr != nil {
+		return r, nil, fmt.Errorf("task %s: not found where it could be looked for: %w", id, storeErr)
 	}
 	return r, nil, fmt.Errorf("there is no task %s: no broker has it, and no meta storage has a record of it", id)
 }

@@ -2,6 +2,7 @@ package ctl
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/backplane/leptir/brokers"
 	"github.com/backplane/leptir/internal/sqlitedb"
+	"github.com/backplane/leptir/metastore"
 	"github.com/backplane/leptir/task"
 )
 
@@ -200,4 +202,30 @@ func TestTaskWhereSomeAreDown(t *testing.T) {
 	r = s.ctl("task", "a")
 	require.Equal(t, 1, r.code)
 	require.True(t, strings.HasPrefix(r.stderr, `leptirctl: meta storage "broken": `), r.stderr)
+}
+
+// lateStore has no record when first asked, as of a task that ends meanwhile.
+type lateStore struct {
+	metastore.Store
+	asked int
+	err   error // of the second answer
+}
+
+func (s *lateStore) Get(_ context.Context, ids []task.ID) ([]task.Record, error) {
+	if s.asked++; s.asked == 1 {
+		return nil, nil
+	}
+	return []task.Record{{ID: ids[0], Status: task.Completed}}, s.err
+}
+
+func TestTaskEndsBetweenTwoLooks(t *testing.T) {
+	t.Parallel()
+	cfg := newSite(t, "").config()
+	r, stale, err := lookUp(t.Context(), cfg, &stores{open: []metastore.Store{&lateStore{}}}, "x")
+	require.NoError(t, err)
+	require.Equal(t, task.Completed, r.Status)
+	require.Empty(t, stale)
+
+	_, _, err = lookUp(t.Context(), cfg, &stores{open: []metastore.Store{&lateStore{err: errors.New("down")}}}, "x")
+	require.EqualError(t, err, "task x: not found where it could be looked for: down")
 }

@@ -106,26 +106,28 @@ func TestLastLinesAreTheLast(t *testing.T) {
 
 func TestFloodIsCounted(t *testing.T) {
 	t.Parallel()
-	sink := make(chan Line, 1<<16)
-	o := newOutput("p", func() int { return 1 }, 0, sink)
-	w := o.writer("stderr")
-	line := strings.Repeat("a", 1023) + "\n"
-	for range 5000 { // 5 MiB at once, of which a burst passes
-		_, _ = io.WriteString(w, line)
-	}
-	o.mu.Lock()
-	require.NotEmpty(t, o.rate.Notice())
-	o.rate.Allow(0, time.Now().Add(time.Minute)) // a quiet minute
-	o.mu.Unlock()
-	_, _ = io.WriteString(w, "after\n")
-	close(sink)
-	var lines []string
-	for l := range sink {
-		lines = append(lines, l.Text)
-	}
-	require.Less(t, len(lines), 2500)
-	require.Contains(t, lines[len(lines)-2], "lines dropped")
-	require.Equal(t, "after", lines[len(lines)-1])
+	synctest.Test(t, func(t *testing.T) { // whose clock stands still meanwhile
+		sink := make(chan Line, 1<<16)
+		o := newOutput("p", func() int { return 1 }, 0, sink)
+		w := o.writer("stderr")
+		line := strings.Repeat("a", 1023) + "\n"
+		for range 5000 { // 5 MiB at once, of which a burst passes
+			_, _ = io.WriteString(w, line)
+		}
+		o.mu.Lock()
+		require.NotEmpty(t, o.rate.Notice())
+		o.rate.Allow(0, time.Now().Add(time.Minute)) // a quiet minute
+		o.mu.Unlock()
+		_, _ = io.WriteString(w, "after\n")
+		close(sink)
+		var lines []string
+		for l := range sink {
+			lines = append(lines, l.Text)
+		}
+		require.Less(t, len(lines), 2500)
+		require.Contains(t, lines[len(lines)-2], "lines dropped")
+		require.Equal(t, "after", lines[len(lines)-1])
+	})
 }
 
 // A flood that nothing follows is told of when the process ends.
