@@ -73,10 +73,20 @@ func (b *bundle) install(pkg, name string) {
 	b.installWith(pkg, name, nil)
 }
 
-// installAnew is install of a binary that differs from all before it.
+// installAnew is install of a binary that differs from all before it. It waits until the host has
+// taken its copy.
 func (b *bundle) installAnew(pkg, name string) {
 	b.t.Helper()
+	copies := func() []string {
+		paths, err := filepath.Glob(filepath.Join(string(b.cfg.Host.StateDir), "plugins", "*", name))
+		require.NoError(b.t, err)
+		return paths
+	}
+	before := copies()
 	b.installWith(pkg, name, []byte(uuid.NewString())) // behind its end, where nobody looks
+	require.Eventually(b.t, func() bool {
+		return slices.ContainsFunc(copies(), func(path string) bool { return !slices.Contains(before, path) })
+	}, 30*time.Second, 20*time.Millisecond, "the host does not take the new binary up")
 }
 
 func (b *bundle) installWith(pkg, name string, tail []byte) {

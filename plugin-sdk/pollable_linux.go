@@ -2,14 +2,20 @@ package sdk
 
 import (
 	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// pollable returns a file of the same descriptor that is waited for without a thread of its own,
-// as the standard streams are not; f itself where it cannot be. f must stay reachable as long.
+// pollable returns a file of the same pipe or socket that is waited for without a thread of its
+// own, as the standard streams are not; f itself where that cannot be had.
 func pollable(f *os.File) *os.File {
-	if err := syscall.SetNonblock(int(f.Fd()), true); err != nil {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0) // each file closes its own descriptor
+	if err != nil {
 		return f
 	}
-	return os.NewFile(f.Fd(), f.Name())
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return f
+	}
+	return os.NewFile(uintptr(fd), f.Name())
 }

@@ -132,7 +132,7 @@ func watchLifeline(cut func()) bool {
 		os.Stdin = empty
 	}
 	go func() {
-		defer runtime.KeepAlive(stdin) // which owns the descriptor
+		defer runtime.KeepAlive(stdin) // else descriptor 0 is closed, and goes to the next file
 		buf := make([]byte, 512)
 		for {
 			if _, err := lifeline.Read(buf); err != nil {
