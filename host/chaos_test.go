@@ -58,6 +58,7 @@ var misdeeds = []misdeed{
 	{name: "never shakes hands", mode: "never-handshake", taskType: "ok"},
 	{name: "speaks another version", mode: "wrong-version", taskType: "ok"},
 	{name: "speaks another go-plugin", mode: "wrong-core", taskType: "ok"},
+	{name: "wants another cookie", mode: "wrong-cookie", taskType: "ok"},
 	{name: "names an address of TCP", mode: "tcp", taskType: "ok"},
 	{name: "crashes at every start", mode: "exit-at-start", taskType: "ok"},
 	{name: "is killed at every start", mode: "killed-at-start", taskType: "ok"},
@@ -138,6 +139,18 @@ func canBeStrict() bool {
 	l := sandbox.Limits{MemoryMax: 1, CPUMax: 1, PidsMax: 1, ScratchMax: 1, NoNewPrivs: true, ProtectHost: true, NoNetwork: true,
 		PathsRead: []string{"/"}, Strict: true}
 	return len(sandbox.Look("").Gaps(l)) == 0
+}
+
+// noneRan demands that nothing is recorded of any of the tasks.
+func (b *bundle) noneRan(tasks []task.Task) {
+	b.t.Helper()
+	var ids []task.ID
+	for i := range tasks {
+		ids = append(ids, tasks[i].ID)
+	}
+	recs, err := b.stores[0].Handle.Get(b.t.Context(), ids)
+	require.NoError(b.t, err)
+	require.Empty(b.t, recs)
 }
 
 // latencies pushes n tasks to the well-behaved plugin, one after the other, and returns how
@@ -242,6 +255,8 @@ func TestChaos(t *testing.T) {
 					for _, r := range b.records(bad, 60*time.Second) {
 						outcome = m.check(t, r)
 					}
+				} else {
+					b.noneRan(bad)
 				}
 				if m.once {
 					break

@@ -339,6 +339,7 @@ func TestStartErrors(t *testing.T) {
 		{"killed-at-start", `plugin "test": start: handshake: it died of SIGKILL before it served`},
 		{"wrong-version", `plugin "test": start: handshake: it speaks version 99 of leptir's plugin protocol, this host speaks version 1; rebuild it with the SDK of this host's version`},
 		{"wrong-core", `plugin "test": start: handshake: it speaks go-plugin's core protocol 9, this host speaks 1; rebuild it with a current SDK`},
+		{"wrong-cookie", `plugin "test": start: handshake: it exited with code 1 before it served; is it a leptir plugin?; its last output: This binary is a plugin.`},
 		{"tcp", `plugin "test": start: handshake: it listens on tcp, which any local process could reach; only unix sockets in its PLUGIN_UNIX_SOCKET_DIR are accepted`},
 		{"netrpc", `plugin "test": start: handshake: it does not speak gRPC; only gRPC plugins are served`},
 		{"foreign-socket", `is not a socket in its PLUGIN_UNIX_SOCKET_DIR`},

@@ -26,7 +26,7 @@ import (
 )
 
 func main() {
-	mode, version := os.Getenv("LEPTIR_TEST_MODE"), protocol.Version
+	mode, version, cookie := os.Getenv("LEPTIR_TEST_MODE"), protocol.Version, protocol.CookieValue
 	if strainAtStart(mode) {
 		return
 	}
@@ -47,6 +47,8 @@ func main() {
 	case "tcp":
 		fmt.Println("1|1|tcp|127.0.0.1:1|grpc|")
 		time.Sleep(time.Minute)
+	case "wrong-cookie": // a plugin of another program's
+		cookie = "another"
 	case "netrpc":
 		fmt.Println("1|1|unix|/tmp/x|netrpc|")
 		time.Sleep(time.Minute)
@@ -78,7 +80,7 @@ func main() {
 	// go-plugin replaces os.Stdout and os.Stderr while it serves; these stay real.
 	stdout, stderr := os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
 	goplugin.Serve(&goplugin.ServeConfig{
-		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: uint(version), MagicCookieKey: protocol.CookieKey, MagicCookieValue: protocol.CookieValue},
+		HandshakeConfig: goplugin.HandshakeConfig{ProtocolVersion: uint(version), MagicCookieKey: protocol.CookieKey, MagicCookieValue: cookie},
 		VersionedPlugins: map[int]goplugin.PluginSet{version: {protocol.ServiceName: &testServer{
 			mode: mode, stdout: stdout, stderr: stderr}}},
 		GRPCServer: goplugin.DefaultGRPCServer,
