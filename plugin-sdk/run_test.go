@@ -278,7 +278,8 @@ func TestDump(t *testing.T) {
 	release := make(chan struct{})
 	h := newTestHost(t, each("t.stuck", func(ctx context.Context, b *BaseTask) error {
 		b.LogInfo("stuck")
-		<-release // whatever its context says
+		<-release    // whatever its context says
+		<-ctx.Done() // the stacks are written down before the task learns of it
 		return ctx.Err()
 	}))
 	h.run(taskOf("t.stuck", "a"))
